@@ -1,0 +1,155 @@
+# SPDX-FileCopyrightText: The infn.cloud contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Filters that shape the federation's data for its roles; each is documented beside this file."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from ansible.errors import AnsibleFilterError
+
+
+def as_dicts(values: Sequence[Any], key: str) -> list[dict[str, Any]]:
+    """Each value as a dictionary with one key."""
+    return [{key: value} for value in values]
+
+
+def by_family(addresses: Sequence[str]) -> list[tuple[str, str]]:
+    """Pair each address or network with the nftables family that matches it."""
+    pairs = []
+    for text in addresses:
+        try:
+            network = ipaddress.ip_network(str(text), strict=False)
+        except ValueError as error:
+            raise AnsibleFilterError(f"'{text}' is no IP address or network: {error}") from error
+        pairs.append((str(text), "ip" if network.version == 4 else "ip6"))
+    return pairs
+
+
+def clock_skew(clocks: Mapping[str, Mapping[str, float]]) -> dict[str, Any]:
+    """Find the two hosts whose clocks provably differ most.
+
+    Each measurement bounds a host's offset from the controller: it lies between ``earliest`` and
+    ``latest``. Two hosts differ at least by the gap between their intervals.
+    """
+    usable = {name: clock for name, clock in clocks.items() if "earliest" in clock}
+    if not usable:
+        return {"seconds": 0.0, "earliest": "", "latest": ""}
+    ahead = max(usable, key=lambda name: usable[name]["earliest"])
+    behind = min(usable, key=lambda name: usable[name]["latest"])
+    gap = usable[ahead]["earliest"] - usable[behind]["latest"]
+    return {"seconds": round(max(0.0, gap), 3), "earliest": behind, "latest": ahead}
+
+
+def keystone_endpoints(
+    urls: Mapping[str, str], service_type: str, interfaces: Sequence[str] = ("public", "internal")
+) -> list[dict[str, str]]:
+    """One endpoint per region and interface, as the module keystone_resources takes them."""
+    return [
+        {"service_type": service_type, "interface": interface, "region": region, "url": url}
+        for region, url in urls.items()
+        for interface in interfaces
+    ]
+
+
+def host_names(sites: Mapping[str, Mapping[str, Any]], domain: str) -> list[dict[str, Any]]:
+    """Address and names (full, short) of each host of the federation, for a hosts file."""
+    return [
+        {"address": host["address"], "names": [f"{name}.{domain}", name]}
+        for site in sites.values()
+        for name, host in site["hosts"].items()
+    ]
+
+
+def site_urls(sites: Mapping[str, Mapping[str, Any]], pattern: str) -> dict[str, str]:
+    """A URL per backbone region: the pattern with the site's endpoint in place of ``%s``."""
+    return {
+        site["region_name"]: pattern.replace("%s", site["endpoint"])
+        for site in sites.values()
+        if site["coupling"] == "backbone"
+    }
+
+
+def failover_servers(
+    hosts: Sequence[str], sites: Mapping[str, Mapping[str, Any]], here: str, ports: Sequence[int]
+) -> list[dict[str, Any]]:
+    """The servers behind one service of a load balancer, the nearest first.
+
+    A server on this host is reached in clear at ``ports[0]``; one on another host through the load
+    balancer there, by TLS at ``ports[1]``. Other sites are backups as soon as this one has a server.
+    """
+    place = {name: (site, host) for site, data in sites.items() for name, host in data["hosts"].items()}
+    my_site = place[here][0]
+    servers = []
+    for name in sorted(hosts, key=lambda name: (name != here, place[name][0] != my_site)):
+        if name == here:
+            servers.append({"name": name, "address": "127.0.0.1", "port": ports[0]})
+        else:
+            address = place[name][1]["address"]
+            servers.append({"name": name, "address": address, "port": ports[1], "tls": True})
+    for server in servers[1:]:
+        server["backup"] = place[server["name"]][0] != place[servers[0]["name"]][0]
+    return servers
+
+
+def swift_devices(
+    sites: Mapping[str, Mapping[str, Any]],
+    disks: Mapping[str, Sequence[Mapping[str, Any]]],
+    port: int,
+    replication_port: int,
+) -> list[dict[str, Any]]:
+    """The devices of one ring: every disk of every storage host, at the ports of one kind of server."""
+    place = {name: (site, host) for site in sites.values() for name, host in site["hosts"].items()}
+    devices = []
+    for name, own in disks.items():
+        if name not in place:
+            raise AnsibleFilterError(f"storage host '{name}' is in no site of the federation")
+        site, host = place[name]
+        devices.extend(
+            {
+                "region": site["region"],
+                "zone": host["zone"],
+                "ip": host["address"],
+                "port": port,
+                "device": disk["name"],
+                "weight": float(disk.get("weight", 100.0)),
+                "replication_ip": host["address"],
+                "replication_port": replication_port,
+                "meta": name,
+            }
+            for disk in own
+        )
+    return devices
+
+
+def swift_servers(
+    sites: Mapping[str, Mapping[str, Any]], hosts: Sequence[str]
+) -> list[dict[str, Any]]:
+    """The account, container and object servers of the named hosts, as swift_recon_info takes them."""
+    ports = {"account": 6202, "container": 6201, "object": 6200}
+    place = {name: host for site in sites.values() for name, host in site["hosts"].items()}
+    return [
+        {"host": name, "address": place[name]["address"], "port": port, "kind": kind}
+        for name in hosts
+        for kind, port in ports.items()
+    ]
+
+
+class FilterModule:
+    """Ansible's entry point."""
+
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        """The filters by name."""
+        return {
+            "as_dicts": as_dicts,
+            "by_family": by_family,
+            "clock_skew": clock_skew,
+            "failover_servers": failover_servers,
+            "host_names": host_names,
+            "keystone_endpoints": keystone_endpoints,
+            "site_urls": site_urls,
+            "swift_devices": swift_devices,
+            "swift_servers": swift_servers,
+        }
