@@ -73,8 +73,6 @@ def index_page(role_paths: Iterable[Path], kinds: dict[str, dict[str, Any]]) -> 
     if rows:
         blocks += ["## Roles", _table(("role", "what it does"), rows)]
     for kind, plugins in kinds.items():
-        if kind == "role":
-            continue
         rows = [
             (f"`{name}`", _cell(entry["doc"]["short_description"]))
             for name, entry in sorted(plugins.items())

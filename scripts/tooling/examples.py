@@ -9,7 +9,6 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import suppress
 from typing import Any
 from unittest import mock
 
@@ -20,7 +19,7 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from tooling.tree import COLLECTION, ROOT, environment, parse_yaml
 
 CONSTRAINTS = ("mutually_exclusive", "required_together", "required_one_of", "required_if")
-STAND_IN: dict[str, Any] = {"int": 1, "float": 1.0, "bool": True, "list": [], "dict": {}}
+STAND_IN: dict[Any, Any] = {"int": 1, "float": 1.0, "bool": True, "list": [], "dict": {}}
 
 
 def documentation() -> dict[str, dict[str, Any]]:
@@ -33,8 +32,15 @@ def documentation() -> dict[str, dict[str, Any]]:
         capture_output=True,
         text=True,
     ).stdout
-    kinds: dict[str, dict[str, Any]] = json.loads(dump)["all"]
-    return {kind: docs for kind, docs in sorted(kinds.items()) if docs}
+    kinds: dict[str, dict[str, Any]] = {}
+    for kind, plugins in sorted(json.loads(dump)["all"].items()):
+        own = {name: doc for name, doc in plugins.items() if name.startswith(f"{COLLECTION}.")}
+        if own and kind != "role":
+            kinds[kind] = own
+        for name, entry in own.items():
+            if kind != "role" and "doc" not in entry:
+                raise ValueError(f"{kind} {name} has no documentation: {entry}")
+    return kinds
 
 
 class _CapturedError(Exception):
@@ -131,9 +137,10 @@ def _fill(value: Any, option: dict[str, Any]) -> Any:
     if isinstance(value, str) and "{{" in value:
         if option.get("choices"):
             return option["choices"][0]
-        with suppress(TypeError, KeyError):
-            return STAND_IN[option["type"]]
-        return "value"
+        inner = option.get("options") or {}
+        if option.get("type") == "dict" and inner:
+            return {name: _fill(value, sub) for name, sub in inner.items() if sub.get("required")}
+        return STAND_IN.get(option.get("type", "str"), "value")
     if isinstance(value, dict):
         if option.get("options"):
             return _without_templates(value, option["options"])

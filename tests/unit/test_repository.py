@@ -1,0 +1,76 @@
+# SPDX-FileCopyrightText: The infn.cloud contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The repository keeps its own rules: interfaces, examples, generated pages, licences, words."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tooling import docs, examples, interface, text, tree
+
+
+def _plugins(directory: str) -> list[str]:
+    return sorted(
+        path.stem
+        for path in (tree.ROOT / "plugins" / directory).glob("*.py")
+        if not path.name.startswith("_")
+    )
+
+
+@functools.lru_cache(maxsize=1)
+def _documentation() -> dict[str, dict[str, Any]]:
+    return examples.documentation()
+
+
+def _documented(kind: str, name: str) -> tuple[dict[str, Any], str]:
+    entry = _documentation()[kind][f"{tree.COLLECTION}.{name}"]
+    return entry["doc"].get("options") or {}, entry.get("examples") or ""
+
+
+def _report(problems: list[str]) -> None:
+    if problems:
+        pytest.fail("\n".join(problems), pytrace=False)
+
+
+@pytest.mark.parametrize("role", tree.roles(), ids=lambda role: role.name)
+def test_interface_of_the_role(role: Path) -> None:
+    _report(interface.problems(role))
+
+
+@pytest.mark.parametrize("name", _plugins("modules"))
+def test_examples_of_the_module(name: str) -> None:
+    _report(examples.module_problems(name, *_documented("module", name)))
+
+
+@pytest.mark.parametrize("name", _plugins("inventory"))
+def test_examples_of_the_inventory_plugin(name: str) -> None:
+    _report(examples.plugin_problems(*_documented("inventory", name)))
+
+
+def test_generated_pages() -> None:
+    stale = [
+        path
+        for path, content in docs.pages(tree.ROOT).items()
+        if not (tree.ROOT / path).exists() or (tree.ROOT / path).read_text() != content
+    ]
+    _report([f"{path} is stale: run `make docs`" for path in stale])
+
+
+def test_licences_and_words() -> None:
+    patterns = text.annotated()
+    problems = []
+    for path in tree.own_files():
+        content = (tree.ROOT / path).read_bytes()
+        if b"\0" not in content:
+            problems += text.problems(path, content.decode(), patterns)
+    _report(problems)
+
+
+def test_playbooks_can_be_named() -> None:
+    """`ansible-playbook infn.cloud.<name>` takes Python identifiers only."""
+    parts = [part for path in tree.playbooks() for part in path.with_suffix("").parts]
+    _report([f"playbooks: '{part}' is no identifier" for part in parts if not part.isidentifier()])
