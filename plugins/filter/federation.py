@@ -5,10 +5,33 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from ansible.errors import AnsibleFilterError
+
+
+class _Place(NamedTuple):
+    """Where a host is: its site and what the federation says of both."""
+
+    site_name: str
+    site: Mapping[str, Any]
+    host: Mapping[str, Any]
+
+
+def _places(sites: Mapping[str, Mapping[str, Any]], names: Iterable[str]) -> dict[str, _Place]:
+    """The place of each named host."""
+    known = {
+        name: _Place(site_name, site, host)
+        for site_name, site in sites.items()
+        for name, host in site["hosts"].items()
+    }
+    if strangers := [name for name in names if name not in known]:
+        raise AnsibleFilterError(
+            f"{', '.join(strangers)}: in no site of the federation; add the host to a site, or "
+            "take it out of the inventory's group"
+        )
+    return {name: known[name] for name in names}
 
 
 def as_dicts(values: Sequence[Any], key: str) -> list[dict[str, Any]]:
@@ -78,19 +101,24 @@ def failover_servers(
     """The servers behind one service of a load balancer, the nearest first.
 
     A server on this host is reached in clear at ``ports[0]``; one on another host through the load
-    balancer there, by TLS at ``ports[1]``. Other sites are backups as soon as this one has a server.
+    balancer there, by TLS at ``ports[1]``. The first server's site serves; the servers of the
+    others are backups.
     """
-    place = {name: (site, host) for site, data in sites.items() for name, host in data["hosts"].items()}
-    my_site = place[here][0]
-    servers = []
-    for name in sorted(hosts, key=lambda name: (name != here, place[name][0] != my_site)):
+    place = _places(sites, [*hosts, here])
+    nearest_first = sorted(
+        hosts,
+        key=lambda name: (name != here, place[name].site_name != place[here].site_name),
+    )
+    servers: list[dict[str, Any]] = []
+    for name in nearest_first:
         if name == here:
             servers.append({"name": name, "address": "127.0.0.1", "port": ports[0]})
         else:
-            address = place[name][1]["address"]
+            address = place[name].host["address"]
             servers.append({"name": name, "address": address, "port": ports[1], "tls": True})
     for server in servers[1:]:
-        server["backup"] = place[server["name"]][0] != place[servers[0]["name"]][0]
+        first = servers[0]["name"]
+        server["backup"] = place[server["name"]].site_name != place[first].site_name
     return servers
 
 
@@ -100,13 +128,16 @@ def swift_devices(
     port: int,
     replication_port: int,
 ) -> list[dict[str, Any]]:
-    """The devices of one ring: every disk of every storage host, at the ports of one kind of server."""
-    place = {name: (site, host) for site in sites.values() for name, host in site["hosts"].items()}
-    devices = []
+    """The devices of one ring: every disk of every host, at the ports of one kind of server."""
+    place = _places(sites, disks)
+    devices: list[dict[str, Any]] = []
     for name, own in disks.items():
-        if name not in place:
-            raise AnsibleFilterError(f"storage host '{name}' is in no site of the federation")
-        site, host = place[name]
+        site_name, site, host = place[name]
+        if site["region"] is None:
+            raise AnsibleFilterError(
+                f"{name}: its site {site_name} has no region, so the rings cannot place its disks; "
+                "give the site a region, or take the host out of the group swift_storage"
+            )
         devices.extend(
             {
                 "region": site["region"],
@@ -127,11 +158,11 @@ def swift_devices(
 def swift_servers(
     sites: Mapping[str, Mapping[str, Any]], hosts: Sequence[str]
 ) -> list[dict[str, Any]]:
-    """The account, container and object servers of the named hosts, as swift_recon_info takes them."""
+    """The account, container and object servers of the hosts, as swift_recon_info takes them."""
     ports = {"account": 6202, "container": 6201, "object": 6200}
-    place = {name: host for site in sites.values() for name, host in site["hosts"].items()}
+    place = _places(sites, hosts)
     return [
-        {"host": name, "address": place[name]["address"], "port": port, "kind": kind}
+        {"host": name, "address": place[name].host["address"], "port": port, "kind": kind}
         for name in hosts
         for kind, port in ports.items()
     ]

@@ -28,7 +28,6 @@ DEMO_FILES=$here/host mmdebstrap --quiet --format=tar --variant=minbase --includ
     --customize-hook='echo "admin ALL=(ALL) NOPASSWD: ALL" >"$1"/etc/sudoers.d/admin' \
     --customize-hook='chroot "$1" systemctl --quiet enable demo-host.service ssh.service' \
     --customize-hook='chroot "$1" systemctl --quiet mask systemd-modules-load.service sys-kernel-debug.mount sys-kernel-tracing.mount systemd-udevd.service getty.target console-getty.service' \
-    --customize-hook='touch --date=@0 "$1"/var/lib/apt/lists' \
     --customize-hook='rm -f "$1"/etc/hostname "$1"/etc/machine-id; : >"$1"/etc/machine-id' \
     trixie "$part" $mirror
 mv "$part" "$output"

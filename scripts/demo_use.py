@@ -1,0 +1,141 @@
+# SPDX-FileCopyrightText: The infn.cloud contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Use the demo federation as its users would, through the public endpoints; write use.json."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shlex
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import boto3
+from botocore.config import Config
+from keystoneauth1 import session
+from keystoneauth1.identity import v3
+from swiftclient.client import Connection
+
+ROOT = Path(__file__).resolve().parent.parent
+DEMO = Path(os.environ.get("INFN_CLOUD_DEMO_DIR") or ROOT / ".demo").absolute()
+INVENTORY = str(ROOT / "inventories" / "demo" / "federation.yml")
+CONTAINER, NAME = "demo", "letter"
+CONTENT = (b"Three regions, three replicas, and nothing asked of the application.\n" * 4096)[:262144]
+
+
+def settings(path: Path) -> dict[str, str]:
+    """NAME=value lines of a shell file, with or without export."""
+    words = shlex.split(path.read_text(encoding="utf-8"), comments=True)
+    return dict(word.split("=", 1) for word in words if "=" in word)
+
+
+def ansible_json(*command: str) -> Any:
+    """What an Ansible command prints as JSON."""
+    environment = {**os.environ}
+    environment.pop("ANSIBLE_CALLBACKS_ENABLED", None)
+    done = subprocess.run(
+        [str(Path(sys.executable).parent / command[0]), "-i", INVENTORY, *command[1:]],
+        check=True, stdout=subprocess.PIPE, text=True, cwd=ROOT,
+        env={**environment, "ANSIBLE_STDOUT_CALLBACK": "ansible.posix.json",
+             "ANSIBLE_LOAD_CALLBACK_PLUGINS": "1"},
+    )  # fmt: skip
+    return json.loads(done.stdout)
+
+
+def connect(site: str) -> tuple[Connection, str]:
+    """A Swift connection through one site, and its account."""
+    rc = settings(DEMO / f"openrc-{site}")
+    auth = v3.Password(
+        auth_url=rc["OS_AUTH_URL"], username=rc["OS_USERNAME"], password=rc["OS_PASSWORD"],
+        project_name=rc["OS_PROJECT_NAME"], user_domain_id="default", project_domain_id="default",
+    )  # fmt: skip
+    keystone = session.Session(auth=auth, verify=rc["OS_CACERT"], timeout=30)
+    connection = Connection(
+        session=keystone, cacert=rc["OS_CACERT"], retries=2,
+        os_options={"region_name": rc["OS_REGION_NAME"]},
+    )  # fmt: skip
+    return connection, f"AUTH_{keystone.get_project_id()}"
+
+
+def s3(site: str) -> Any:
+    env = settings(DEMO / f"s3-{site}.env")
+    return boto3.client(
+        "s3", endpoint_url=env["AWS_ENDPOINT_URL"], region_name=env["AWS_DEFAULT_REGION"],
+        verify=env["AWS_CA_BUNDLE"], aws_access_key_id=env["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=env["AWS_SECRET_ACCESS_KEY"],
+        config=Config(s3={"addressing_style": "path"}, retries={"max_attempts": 2}),
+    )  # fmt: skip
+
+
+def main() -> int:
+    variables = ansible_json("ansible-inventory", "--list")
+    sites = next(iter(variables["_meta"]["hostvars"].values()))["federation_sites"]
+    sites = dict(sorted(sites.items(), key=lambda item: item[1]["region"]))
+    first, *others = sites
+
+    print(f"TASK [write an object through {first}] ***", flush=True)
+    connection, account = connect(first)
+    connection.put_container(CONTAINER)
+    connection.put_object(CONTAINER, NAME, CONTENT, content_type="text/plain")
+
+    read_back = {}
+    for site in others:
+        print(f"TASK [read it back through {site}] ***", flush=True)
+        began = time.monotonic()
+        _, body = connect(site)[0].get_object(CONTAINER, NAME)
+        read_back[site] = {
+            "equal": body == CONTENT,
+            "milliseconds": round((time.monotonic() - began) * 1000),
+        }
+
+    print("TASK [ask the object servers for its replicas] ***", flush=True)
+    where = {"objects": [{"account": account, "container": CONTAINER, "object": NAME}]}
+    answer = ansible_json(
+        "ansible", "swift_builder", "-m", "infn.cloud.swift_object_info", "-a", json.dumps(where)
+    )
+    found = next(iter(answer["plays"][0]["tasks"][0]["hosts"].values()))["objects"][0]
+
+    print(f"TASK [write through {others[-1]} and read through {others[0]} by S3] ***", flush=True)
+    bucket = "demo-s3"
+    s3(others[-1]).create_bucket(Bucket=bucket)
+    s3(others[-1]).put_object(Bucket=bucket, Key=NAME, Body=CONTENT)
+    by_s3 = s3(others[0]).get_object(Bucket=bucket, Key=NAME)["Body"].read()
+
+    digest = hashlib.md5(CONTENT, usedforsecurity=False).hexdigest()
+    replicas = [
+        {**{key: replica[key] for key in ("region", "device", "status", "etag")},
+         "host": replica["host"] or replica["ip"]}
+        for replica in found["replicas"]
+    ]  # fmt: skip
+    regions = {replica["region"] for replica in replicas if replica["etag"] == digest}
+    report = {
+        "sites": {
+            name: {
+                "region": site["region"],
+                "hosts": list(site["hosts"]),
+                "identity": f"https://{site['endpoint']}:5000/v3",
+                "object_store": f"https://{site['endpoint']}:8080/v1",
+            }
+            for name, site in sites.items()
+        },
+        "object": {
+            "bytes": len(CONTENT), "account": account, "container": CONTAINER, "name": NAME,
+            "written_through": first, "replicas": replicas, "read_back": read_back,
+        },
+        "s3": {"written_through": others[-1], "read_through": others[0], "equal": by_s3 == CONTENT},
+        "ok": len(regions) == len(sites)
+        and by_s3 == CONTENT
+        and all(read["equal"] for read in read_back.values()),
+    }  # fmt: skip
+    (DEMO / "use.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    if not report["ok"]:
+        print(f"ERROR! the federation did not do what it promises: {json.dumps(report)}")
+    return 0 if report["ok"] else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
