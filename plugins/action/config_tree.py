@@ -58,7 +58,7 @@ class ActionModule(ActionBase):
         """Render everything before the target hears of anything."""
         super().run(tmp, task_vars)
         task_vars = task_vars or {}
-        _, arguments = self.validate_argument_spec(
+        _validation, arguments = self.validate_argument_spec(
             {
                 "files": {"type": "list", "elements": "raw", "required": True},
                 "defaults": {"type": "dict", "default": {}},

@@ -25,8 +25,9 @@ description:
     C(site_coupling), C(site_location) (C(city), C(latitude), C(longitude)) and C(site_network),
     null where the file says nothing.
   - The group C(all) has C(federation_name), C(federation_domain) and C(federation_sites), a
-    dictionary from the name of a site to C(region), C(region_name), C(coupling) and C(hosts), the
-    latter a dictionary from the name of a host to C(address), C(services) and C(zone).
+    dictionary from the name of a site to C(region), C(region_name), C(coupling), C(network),
+    C(endpoint) and C(hosts), the latter a dictionary from the name of a host to C(address),
+    C(services) and C(zone).
   - A host has C(ansible_host), C(site_zone) and what its O(sites[].hosts[].vars) say.
 notes:
   - Values in O(sites[].hosts[].vars) may be templates, as in a YAML inventory, because the file is
@@ -100,6 +101,11 @@ options:
       network:
         description: The network of the site. The addresses of its hosts must be inside it.
         type: str
+      endpoint:
+        description:
+          - The name or IPv4 address at which clients reach the services of the site.
+          - By default C(<site>.<domain>), of O(sites[].name) and O(federation.domain).
+        type: str
       hosts:
         description: The hosts of the site. A backbone site has at least one.
         type: list
@@ -142,6 +148,7 @@ sites:
     location: {city: Bologna, latitude: 44.5, longitude: 11.34}
     provider: static
     network: 192.0.2.0/24
+    endpoint: cloud.cnaf.example.org
     hosts:
       - name: cnaf-gw1
         address: 192.0.2.11

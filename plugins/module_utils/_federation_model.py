@@ -516,6 +516,7 @@ class _Section:
         if network is None or "/" not in str(value):
             self.problem(key, f"expected a network such as 192.0.2.0/24, found {_kind(value)}")
             return None
-        if str(network.network_address) != str(ipaddress.ip_address(str(value).split("/")[0])):
+        address = str(value).split("/", maxsplit=1)[0]
+        if str(network.network_address) != str(ipaddress.ip_address(address)):
             self.problem(key, f"{value} is an address inside a network; the network is {network}")
         return network

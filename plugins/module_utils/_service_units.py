@@ -522,7 +522,7 @@ _LISTS: tuple[tuple[str, Callable[[Action], bool]], ...] = (
     ("restarted", lambda action: action.run == "restart"),
     ("reloaded", lambda action: action.run == "reload"),
 )
-LISTS = tuple(name for name, _ in _LISTS)
+LISTS = tuple(name for name, _test in _LISTS)
 
 
 def lists_of(actions: Iterable[Action]) -> dict[str, list[str]]:

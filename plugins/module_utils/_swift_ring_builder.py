@@ -181,7 +181,8 @@ def _refuse_other_builder(paths: Paths, builder: Builder) -> None:
     if recorded is None:
         for other in builders_in(paths.directory):
             theirs = Paths(paths.directory, other)
-            if other != paths.ring and read_record(theirs.record) == builder._id is not None:
+            same = builder._id is not None and read_record(theirs.record) == builder._id
+            if other != paths.ring and same:
                 raise RingError(
                     f"{paths.builder}: is a copy of {theirs.builder} (id {builder._id}); remove "
                     f"it to build a new ring, or restore the builder of {paths.ring} from "

@@ -83,7 +83,8 @@ def check_manifest(manifest: Any) -> Dict[str, Any]:
         if not isinstance(ring["name"], str) or not RING.fullmatch(ring["name"]):
             raise BundleError(f"manifest: {ring['name']!r} is no name of a ring")
         if (
-            type(ring["size"]) is not int
+            not isinstance(ring["size"], int)
+            or isinstance(ring["size"], bool)
             or not re.fullmatch(r"[0-9a-f]{32}", str(ring["md5"]))
             or not re.fullmatch(r"[0-9a-f]{64}", str(ring["sha256"]))
         ):

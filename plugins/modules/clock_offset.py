@@ -1,5 +1,6 @@
 #!/usr/bin/python
 # SPDX-FileCopyrightText: The infn.cloud contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Documentation of the action plugin of the same name."""
 
@@ -11,7 +12,8 @@ short_description: Measure a host's clock against the controller's
 version_added: 0.1.0
 author: The infn.cloud maintainers (@infn-cloud)
 description:
-  - Asks the host for its time and bounds its offset from the controller's clock by the moments before and after.
+  - Asks the host for its time and bounds its offset from the controller's clock by the moments
+    before and after.
   - The filter P(infn.cloud.clock_skew#filter) finds the two hosts that provably differ most.
   - Keystone's tokens, Swift's timestamps and TLS all rely on clocks that agree.
 attributes:
@@ -37,7 +39,8 @@ EXAMPLES = r"""
 
 RETURN = r"""
 earliest:
-  description: The host is ahead of the controller by at least this many seconds; negative if it may be behind.
+  description: The host is ahead of the controller by at least this many seconds; negative if it
+    may be behind.
   returned: success
   type: float
   sample: -0.112

@@ -270,13 +270,14 @@ class Systemd:
         }
 
     def _with_sysv_state(self, unit: Unit) -> Unit:
-        _, output, _ = self._module.run_command([self._systemctl, "is-enabled", "--", unit.name])
+        command = [self._systemctl, "is-enabled", "--", unit.name]
+        _code, output, _errors = self._module.run_command(command)
         return replace(unit, file_state=output.strip() or unit.file_state)
 
     def try_call(self, *words: str) -> str:
         """Call systemctl; return what went wrong, or nothing."""
         command = [self._timeout, str(self._seconds), self._systemctl, *words]
-        code, _, errors = self._module.run_command(command)
+        code, _output, errors = self._module.run_command(command)
         if code == 124:
             return f"systemctl {words[0]} did not end within {self._seconds} seconds."
         return "" if code == 0 else errors.strip() or f"systemctl {words[0]}: exit code {code}."
@@ -294,7 +295,7 @@ class Systemd:
         if program:
             lines = str(JOURNAL_LINES)
             command = [program, "--no-pager", "-u", name, "-n", lines, "-o", "cat"]
-            _, journal, _ = self._module.run_command(command)
+            _code, journal, _errors = self._module.run_command(command)
         return ServiceUnitsError(failure_text(self.show([name])[name], verb, said, journal))
 
 

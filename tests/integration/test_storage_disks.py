@@ -40,7 +40,7 @@ def sh(*command: str | Path) -> str:
 
 def attach(image: Path) -> str:
     """Attach an image to the next free loop device; the kernel may know more than /dev has."""
-    for _ in range(5):
+    for _attempt in range(5):
         found = subprocess.run(["losetup", "-f"], check=False, text=True, capture_output=True)
         node = found.stdout.strip()
         if found.returncode or not node:
@@ -68,7 +68,7 @@ class Host:
             ["unshare", "-m", "cat"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL
         )
         mine = os.readlink("/proc/self/ns/mnt")
-        for _ in range(100):
+        for _attempt in range(100):
             if os.readlink(f"/proc/{self.holder.pid}/ns/mnt") != mine:
                 return
             time.sleep(0.05)
@@ -133,7 +133,7 @@ class Host:
                 "ANSIBLE_NOCOLOR": "1",
             },
         )
-        text, _, reply = done.stdout.partition("localhost | ")
+        text, _separator, reply = done.stdout.partition("localhost | ")
         assert reply, f"{done.stdout}\n{done.stderr}"
         result = json.loads(reply[reply.index("=> ") + 3 :])
         result["failed"] = reply.startswith("FAILED")

@@ -29,5 +29,5 @@ DEMO_FILES=$here/host mmdebstrap --quiet --format=tar --variant=minbase --includ
     --customize-hook='chroot "$1" systemctl --quiet enable demo-host.service ssh.service' \
     --customize-hook='chroot "$1" systemctl --quiet mask systemd-modules-load.service sys-kernel-debug.mount sys-kernel-tracing.mount systemd-udevd.service getty.target console-getty.service' \
     --customize-hook='rm -f "$1"/etc/hostname "$1"/etc/machine-id; : >"$1"/etc/machine-id' \
-    trixie "$part" $mirror
+    trixie "$part" ${mirror:+"$mirror"}
 mv "$part" "$output"

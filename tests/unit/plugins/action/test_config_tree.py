@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import stat
 import subprocess
 import sys
@@ -55,6 +56,10 @@ class Tree:
         self.templates = self.path / "templates"
         self.templates.mkdir(parents=True)
         self.out.mkdir()
+        # ansible-core does not quote an interpreter, and the checkout's path may have a space.
+        self.python = path / "python"
+        self.python.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} "$@"\n')
+        self.python.chmod(0o755)
 
     def template(self, name: str, text: str) -> None:
         path = self.templates / name
@@ -72,7 +77,7 @@ class Tree:
         }
         playbook = self.path / "play.yml"
         playbook.write_text(yaml.safe_dump([play], sort_keys=False), encoding="utf-8")
-        variables = {"ansible_python_interpreter": sys.executable, **(variables or {})}
+        variables = {"ansible_python_interpreter": str(self.python), **(variables or {})}
         (self.path / "vars.yml").write_text(yaml.safe_dump(variables), encoding="utf-8")
         environment = {
             **{key: value for key, value in os.environ.items() if not key.startswith("ANSIBLE_")},
@@ -187,7 +192,7 @@ def test_the_second_run_changes_nothing(tree):
         tree.file("gone.conf", state="absent"),
     )
     (tree.out / "gone.conf").write_text("old")
-    first, _ = tree.configure(*files, defaults={"mode": "0640"})
+    first, _printed = tree.configure(*files, defaults={"mode": "0640"})
     assert first["changed"]
     assert first["changed_files"] == [
         str(tree.out / name) for name in ("conf.d", "a.conf", "conf.d/b.conf", "gone.conf")
@@ -196,7 +201,7 @@ def test_the_second_run_changes_nothing(tree):
     assert stat.S_IMODE((tree.out / "a.conf").stat().st_mode) == 0o640
     assert stat.S_IMODE((tree.out / "conf.d").stat().st_mode) == 0o750
     before = tree.state()
-    second, _ = tree.configure(*files, defaults={"mode": "0640"})
+    second, _printed = tree.configure(*files, defaults={"mode": "0640"})
     assert (second["changed"], second["changed_files"], second["diff"]) == (False, [], [])
     assert tree.state() == before
 
@@ -240,7 +245,7 @@ def test_a_refused_file_leaves_all_others_untouched(tree):
         tree.file("new", content="new\n"),
         tree.file("b", content="bad\n", validate="/bin/grep --quiet good %s"),
     )
-    _, printed = tree.configure(*files, ok=False)
+    _result, printed = tree.configure(*files, ok=False)
     assert f"{tree.out / 'b'}: refused by /bin/grep (exit code 1), nothing was written" in printed
     assert tree.state() == before
     files[1]["validate"] = "/bin/grep --quiet bad %s"
@@ -249,7 +254,7 @@ def test_a_refused_file_leaves_all_others_untouched(tree):
 
 
 def test_a_missing_validator_is_named(tree):
-    _, printed = tree.configure(tree.file("a", content="", validate="/no/such %s"), ok=False)
+    _result, printed = tree.configure(tree.file("a", content="", validate="/no/such %s"), ok=False)
     assert "validate cannot run /no/such %s" in printed
     assert not tree.state()
 
@@ -265,7 +270,7 @@ def test_a_secret_is_in_no_output(tree):
     )
     variables = {"password": "hunter2"}
     options = ("-vvv", "--diff")
-    _, printed = tree.configure(*files, options=options, variables=variables)
+    _result, printed = tree.configure(*files, options=options, variables=variables)
     assert "hunter" not in printed
     assert "(secret content, changed)" in printed
     assert "+password" in printed
@@ -273,14 +278,14 @@ def test_a_secret_is_in_no_output(tree):
     assert (tree.out / "literal").read_text() == "hunter2\n"
 
     files[1]["validate"] = "/bin/grep hunter3 %s /dev/null"
-    _, printed = tree.configure(
+    _result, printed = tree.configure(
         *files, options=options, variables={"password": "hunter4"}, ok=False
     )
     assert "hunter4" not in printed
     assert "since the file is secret" in printed
 
     tree.template("secret.j2", "{{ password | ansible.builtin.from_json }}\n")
-    _, printed = tree.configure(*files[:1], options=options, variables=variables, ok=False)
+    _result, printed = tree.configure(*files[:1], options=options, variables=variables, ok=False)
     assert "hunter" not in printed
     assert "more is not shown, since the file is secret" in printed
 
@@ -288,17 +293,17 @@ def test_a_secret_is_in_no_output(tree):
 def test_a_template_error_names_file_and_template_and_writes_nothing(tree):
     tree.template("broken.j2", "{{ no_such_variable }}\n")
     files = (tree.file("a", content="a\n"), tree.file("b", template="broken.j2"))
-    _, printed = tree.configure(*files, ok=False)
+    _result, printed = tree.configure(*files, ok=False)
     text = " ".join(printed.split())
     assert f"{tree.out / 'b'}: template {tree.templates / 'broken.j2'} failed:" in text
     assert "'no_such_variable' is undefined" in text
     assert not tree.state()
-    _, printed = tree.configure(tree.file("b", template="nowhere.j2"), ok=False)
+    _result, printed = tree.configure(tree.file("b", template="nowhere.j2"), ok=False)
     assert f"{tree.out / 'b'}: template nowhere.j2 was not found" in " ".join(printed.split())
 
 
 def test_a_missing_parent_is_an_error_that_says_what_to_do(tree):
-    _, printed = tree.configure(tree.file("not/there", content=""), ok=False)
+    _result, printed = tree.configure(tree.file("not/there", content=""), ok=False)
     assert f"directory {tree.out / 'not'} does not exist; list it before" in printed
 
 

@@ -68,6 +68,8 @@ def test_variables_are_plain_and_complete() -> None:
             "region": 1,
             "region_name": "cnaf",
             "coupling": "backbone",
+            "network": "10.201.1.0/24",
+            "endpoint": "cnaf.demo.test",
             "hosts": {
                 "cnaf-gw1": {
                     "address": "10.201.1.11",
@@ -77,7 +79,14 @@ def test_variables_are_plain_and_complete() -> None:
                 "cnaf-st1": {"address": "10.201.1.21", "services": ["swift_storage"], "zone": 2},
             },
         },
-        "rome-2": {"region": None, "region_name": "Rome2", "coupling": "federated", "hosts": {}},
+        "rome-2": {
+            "region": None,
+            "region_name": "Rome2",
+            "coupling": "federated",
+            "network": None,
+            "endpoint": "rome-2.demo.test",
+            "hosts": {},
+        },
     }
     assert federation.sites[1].variables() == {
         "site_name": "rome-2",
@@ -87,6 +96,17 @@ def test_variables_are_plain_and_complete() -> None:
         "site_location": {"city": None, "latitude": None, "longitude": None},
         "site_network": None,
     }
+
+
+@pytest.mark.parametrize("endpoint", ["10.201.1.11", "cloud.cnaf.test", "cloud"])
+def test_clients_may_be_told_another_endpoint(endpoint: str) -> None:
+    data = example()
+    data["sites"][0]["endpoint"] = endpoint
+    sites = read_federation(data, "federation.yml", options={"plugin"}).variables()[
+        "federation_sites"
+    ]
+    assert sites["cnaf"]["endpoint"] == endpoint
+    assert sites["rome-2"]["endpoint"] == "rome-2.demo.test"
 
 
 @pytest.mark.parametrize(
@@ -113,6 +133,10 @@ def test_variables_are_plain_and_complete() -> None:
         ({"network": "10.201.1.0"}, "expected a network such as 192.0.2.0/24"),
         ({"network": "10.201.1.7/24"}, "the network is 10.201.1.0/24"),
         ({"network": 10}, "expected a network such as"),
+        ({"endpoint": "https://cnaf.test"}, "endpoint: 'https://cnaf.test' is not valid"),
+        ({"endpoint": "cnaf.test:5000"}, "use a DNS name in lower case"),
+        ({"endpoint": "{{ x }}"}, "endpoint: '{{ x }}' is not valid"),
+        ({"endpoint": 10}, "endpoint: expected text, found the number 10"),
         ({"hosts": []}, "hosts: a backbone site has at least one host"),
         ({"hosts": {"a": 1}}, "hosts: expected a list, found a mapping"),
         ({"hosts": ["cnaf-gw1"]}, "site cnaf, host number 1: expected a mapping with address"),

@@ -203,6 +203,7 @@ def test_bad_archive_changes_nothing(swift: Path, case: str) -> None:
         (("rings", 0, "sha256"), "f" * 64, "does not belong"),
         (("rings", 0, "sha256"), "f", "malformed"),
         (("rings", 0, "size"), "3", "malformed"),
+        (("rings", 0, "size"), True, "malformed"),
         (("rings", 0, "md5"), None, "malformed"),
         (("rings", 0, "mode"), 1, "and no more"),
     ],

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import socket
 import subprocess
 import sys
@@ -21,8 +22,7 @@ pytestmark = pytest.mark.skipif(
     not ANSIBLE.exists(), reason=f"ansible-core is not installed beside {sys.executable}"
 )
 
-SYSTEMCTL = """#!{python}
-import json, os, sys, time
+SYSTEMCTL = """import json, os, sys, time
 place = os.path.dirname(os.path.abspath(__file__))
 path = os.path.join(place, "units.json")
 units = json.load(open(path))
@@ -39,8 +39,8 @@ def moment(seconds):
     return "%s.%06d UTC" % (text, seconds % 1 * 1000000)
 
 def show(name):
-    unit = units.get(name, {{"LoadState": "not-found", "ActiveState": "inactive"}})
-    values = {{"Id": name, "LoadState": "loaded", "SubState": "x", "Type": "simple", **unit}}
+    unit = units.get(name, {"LoadState": "not-found", "ActiveState": "inactive"})
+    values = {"Id": name, "LoadState": "loaded", "SubState": "x", "Type": "simple", **unit}
     values["ExecMainStartTimestamp"] = moment(unit.get("at", 0))
     values["StateChangeTimestamp"] = moment(unit.get("changed", 0))
     return "".join("%s=%s\\n" % item for item in values.items())
@@ -79,6 +79,8 @@ else:
 json.dump(units, open(path, "w"))
 sys.exit(code)
 """
+# Python is named in here, since a shebang cannot hold a path with a space.
+START = '#!/bin/sh\nexec {python} "$(dirname "$0")/{script}" "$@"\n'
 JOURNALCTL = '#!/bin/sh\necho "$@" >> "$(dirname "$0")/journal-calls"\necho "cannot bind to port"\n'
 
 
@@ -87,9 +89,15 @@ class Host:
 
     def __init__(self, path: Path, **units) -> None:
         self.path = path
-        for name, text in (("systemctl", SYSTEMCTL), ("journalctl", JOURNALCTL)):
+        python = shlex.quote(sys.executable)
+        (path / "systemctl.py").write_text(SYSTEMCTL)
+        for name, text in (
+            ("python", f'#!/bin/sh\nexec {python} "$@"\n'),
+            ("systemctl", START.format(python=python, script="systemctl.py")),
+            ("journalctl", JOURNALCTL),
+        ):
             script = path / name
-            script.write_text(text.format(python=sys.executable) if "{python}" in text else text)
+            script.write_text(text)
             script.chmod(0o755)
         (path / "ansible.cfg").write_text("[defaults]\n")
         self.put({f"{name}.service": unit for name, unit in units.items()})
@@ -117,7 +125,7 @@ class Host:
         }
         command = [
             str(ANSIBLE), "localhost", "-i", "localhost,", "-c", "local",
-            "-e", f"ansible_python_interpreter='{sys.executable}'",
+            "-e", f"ansible_python_interpreter={self.path / 'python'}",
             "-m", "infn.cloud.service_units", "-a", json.dumps(arguments), *options,
         ]  # fmt: skip
         run = subprocess.run(
@@ -127,7 +135,7 @@ class Host:
         self.printed = printed = run.stdout + run.stderr
         assert (run.returncode == 0) == ok, printed
         start = run.stdout.index("{", run.stdout.index("=>"))
-        result, _ = json.JSONDecoder().raw_decode(run.stdout[start:])
+        result, _end = json.JSONDecoder().raw_decode(run.stdout[start:])
         return result
 
 

@@ -1,0 +1,239 @@
+# SPDX-FileCopyrightText: The infn.cloud contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Everything that `make test` promises, in this order:
+
+  quick    lint, sanity, unit tests (scripts/test-quick)
+  demo     the demo federation from nothing, by the command that users run
+  again    the same from the built and installed collection, in an empty directory: no change
+  check    the backbone in check mode: no change announced where there is none
+  verify   Molecule's default scenario on the same hosts: idempotence, and tests/demo with real clients
+  modules  tests/integration: modules against real devices and servers, without the hosts
+  clean    the demo's removal, and that nothing of it is left
+
+Arguments choose some of them. Ends with one line, `N passed, N failed, N skipped`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from xml.etree import ElementTree
+
+ROOT = Path(__file__).resolve().parent.parent
+VENV = ROOT / ".venv" / "bin"
+DEMO = ROOT / ".demo"
+STATE = Path("/var/lib/infn-cloud-demo")
+CLOSING = re.compile(r"^(\d+) passed, (\d+) failed, (\d+) skipped$", re.M)
+
+
+class Tally:
+    """What was counted, step by step."""
+
+    def __init__(self) -> None:
+        self.passed = self.failed = self.skipped = 0
+        self.lines: list[str] = []
+
+    def add(self, what: str, passed: int, failed: int, skipped: int, seconds: float) -> None:
+        self.passed += passed
+        self.failed += failed
+        self.skipped += skipped
+        said = f"{passed} passed, {failed} failed, {skipped} skipped, {seconds:.0f} s"
+        self.lines.append(f"{what}: {said}")
+        print(f"== {what}: {said}", flush=True)
+
+    def check(self, what: str, good: bool, seconds: float = 0) -> bool:
+        self.add(what, int(good), int(not good), 0, seconds)
+        return good
+
+
+def environment(**more: str) -> dict[str, str]:
+    path = f"{VENV}:{os.environ.get('PATH', '/usr/bin')}:/usr/sbin:/sbin"
+    return {
+        **os.environ, "LC_ALL": "C.UTF-8", "PATH": path, "INFN_CLOUD_DEMO_DIR": str(DEMO),
+        "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "NO_COLOR": "1", **more,
+    }  # fmt: skip
+
+
+def call(*command: str, cwd: Path = ROOT, **more: str) -> tuple[int, str]:
+    """Run a command, show what it prints as it comes, return its exit status and output."""
+    print(f"\n$ {' '.join(command)}", flush=True)
+    lines = []
+    with subprocess.Popen(
+        command, cwd=cwd, env=environment(**more), text=True, errors="replace",
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    ) as child:  # fmt: skip
+        for line in child.stdout or ():
+            print(line, end="", flush=True)
+            lines.append(line)
+    return child.returncode, "".join(lines)
+
+
+def as_root(*command: str) -> tuple[str, ...]:
+    return command if os.geteuid() == 0 else ("sudo", "--preserve-env", "--", *command)
+
+
+def changes(output: str) -> int:
+    """The changes in Ansible's recaps."""
+    return sum(int(found) for found in re.findall(r"changed=(\d+)", output))
+
+
+def junit(path: Path) -> tuple[int, int, int]:
+    """Passed, failed and skipped of a JUnit file; a missing file is one failure."""
+    if not path.exists():
+        return 0, 1, 0
+    suites = ElementTree.parse(path).getroot().iter("testsuite")  # noqa: S314  written by our pytest
+    total = failed = skipped = 0
+    for suite in suites:
+        total += int(suite.get("tests", 0))
+        failed += int(suite.get("failures", 0)) + int(suite.get("errors", 0))
+        skipped += int(suite.get("skipped", 0))
+    return total - failed - skipped, failed, skipped
+
+
+def quick(tally: Tally) -> None:
+    began = time.monotonic()
+    code, output = call("scripts/test-quick")
+    found = CLOSING.findall(output)
+    passed, failed, skipped = (int(number) for number in found[-1]) if found else (0, 1, 0)
+    tally.add("quick", passed, failed or int(code != 0), skipped, time.monotonic() - began)
+
+
+def report_is_good() -> bool:
+    report = json.loads((DEMO / "report.json").read_text(encoding="utf-8"))
+    regions = {replica["region"] for replica in report["object"]["replicas"]}
+    return bool(report["ok"]) and regions == {1, 2, 3} and len(report["object"]["read_back"]) == 2
+
+
+def demo(tally: Tally) -> None:
+    began = time.monotonic()
+    code, _output = call(sys.executable, "scripts/demo.py", "up")
+    good = code == 0 and report_is_good()
+    tally.check("demo: from nothing to three replicas", good, time.monotonic() - began)
+
+
+def again(tally: Tally) -> None:
+    """Users have the collection, not its repository; and a second run changes nothing."""
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="infn-cloud-") as temporary:
+        place = Path(temporary)
+        call(str(VENV / "ansible-galaxy"), "collection", "build", "--output-path", temporary)
+        built = [str(path) for path in place.glob("infn-cloud-*.tar.gz")]
+        call(str(VENV / "ansible-galaxy"), "collection", "install", "--no-deps",
+             "--collections-path", str(place / "collections"), *built)  # fmt: skip
+        empty = place / "empty"
+        empty.mkdir()
+        code, _output = call(sys.executable, str(ROOT / "scripts" / "demo.py"), "up", cwd=empty,
+                             ANSIBLE_COLLECTIONS_PATH=str(place / "collections"))  # fmt: skip
+    seconds = time.monotonic() - began
+    if tally.check("again: the installed collection goes on", code == 0 and report_is_good(), seconds):
+        report = json.loads((DEMO / "report.json").read_text(encoding="utf-8"))
+        tally.check("again: the second run changes nothing", report["changed"] == 0)
+
+
+def check(tally: Tally) -> None:
+    began = time.monotonic()
+    code, output = call(str(VENV / "ansible-playbook"), "playbooks/backbone.yml", "--check", "--diff")
+    good = code == 0 and changes(output) == 0
+    tally.check("check: check mode announces no change", good, time.monotonic() - began)
+
+
+def verify(tally: Tally) -> None:
+    began = time.monotonic()
+    results = DEMO / "verify.xml"
+    results.unlink(missing_ok=True)
+    # Molecule remembers by itself which hosts it made; these were made by `make demo`.
+    code, _output = call(*as_root(str(VENV / "molecule"), "converge"))
+    tally.check("verify: molecule converge", code == 0)
+    code, output = call(*as_root(str(VENV / "molecule"), "idempotence"))
+    tally.check("verify: molecule idempotence", code == 0 and "changed=0" in output)
+    code, _output = call(*as_root(str(VENV / "molecule"), "verify"))
+    passed, failed, skipped = junit(results)
+    failed = failed or int(code != 0)
+    tally.add("verify: tests/demo", passed, failed, skipped, time.monotonic() - began)
+
+
+def modules(tally: Tally) -> None:
+    began = time.monotonic()
+    results = ROOT / "tests" / "output" / "integration.xml"
+    results.parent.mkdir(exist_ok=True)
+    results.unlink(missing_ok=True)
+    code, _output = call(*as_root(str(VENV / "python"), "-m", "pytest", "tests/integration", "-q",
+                                  "-p", "no:cacheprovider", f"--junitxml={results}"))  # fmt: skip
+    passed, failed, skipped = junit(results)
+    failed = failed or int(code != 0)
+    tally.add("modules: tests/integration", passed, failed, skipped, time.monotonic() - began)
+
+
+def leftovers() -> list[str]:
+    """Whatever of the demo is still on this machine."""
+    found = [str(path) for path in (STATE, Path("/run/infn-cloud-demo"), DEMO) if path.exists()]
+    probes = {
+        "loop device": ["losetup", "--noheadings", "--output", "BACK-FILE"],
+        "mount": ["cat", "/proc/mounts"],
+        "address": ["ip", "-o", "-4", "address"],
+        "packet filter": ["nft", "list", "tables"],
+    }
+    for kind, command in probes.items():
+        done = subprocess.run(
+            as_root(*command), text=True, stdout=subprocess.PIPE, check=True, env=environment()
+        )
+        found += [
+            f"{kind}: {line.strip()}" for line in done.stdout.splitlines()
+            if re.search(r"infn.cloud.demo|/var/lib/demo/|\b10\.201\.", line)
+        ]  # fmt: skip
+    return found
+
+
+def clean(tally: Tally) -> None:
+    began = time.monotonic()
+    call(*as_root(str(VENV / "molecule"), "destroy"))
+    code, _output = call(sys.executable, "scripts/demo.py", "down")
+    left = leftovers()
+    for line in left:
+        print(f"still there: {line}")
+    tally.check("clean: nothing of the demo is left", code == 0 and not left, time.monotonic() - began)
+
+
+STEPS = {
+    "quick": quick, "demo": demo, "again": again, "check": check,
+    "verify": verify, "modules": modules, "clean": clean,
+}  # fmt: skip
+
+
+def main() -> int:
+    chosen = sys.argv[1:] or list(STEPS)
+    unknown = [name for name in chosen if name not in STEPS]
+    if unknown:
+        print(f"{__doc__}\nno such step: {', '.join(unknown)}", file=sys.stderr)
+        return 2
+    began, tally = time.monotonic(), Tally()
+    if subprocess.run([ROOT / "scripts" / "setup", "test"], check=False).returncode:
+        # A machine without python3-venv: the same first step as `make demo` takes.
+        subprocess.run(as_root(str(ROOT / "scripts" / "bootstrap")), check=True)
+        subprocess.run([ROOT / "scripts" / "setup", "test"], check=True)
+    if not sys.argv[1:]:
+        if leftovers() and subprocess.run(["pgrep", "-f", "conmon.*infn-cloud-demo"], stdout=subprocess.DEVNULL, check=False).returncode == 0:
+            print("a demo is running here: 'make demo-down' first, or choose steps", file=sys.stderr)
+            return 2
+        subprocess.run(as_root(str(ROOT / "scripts" / "testbed"), "clean"), check=True)
+        shutil.rmtree(DEMO, ignore_errors=True)
+    for name in chosen:
+        try:
+            STEPS[name](tally)
+        except (OSError, ValueError, KeyError, subprocess.SubprocessError) as error:
+            tally.check(f"{name}: {type(error).__name__}: {error}", False)
+    print("\n" + "\n".join(tally.lines))
+    print(f"all of it: {time.monotonic() - began:.0f} s")
+    print(f"{tally.passed} passed, {tally.failed} failed, {tally.skipped} skipped")
+    return int(tally.failed > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,379 @@
+# SPDX-FileCopyrightText: The infn.cloud contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The running demo federation, as its clients, its hosts and its administrator see it."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import functools
+import json
+import os
+import secrets
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import boto3
+import botocore.config
+import keystoneauth1.identity.v3
+import keystoneauth1.session
+import pytest
+import requests
+import swiftclient
+import testinfra
+import testinfra.host
+import yaml
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+BIN = Path(sys.executable).parent
+DIRECTORY = Path(os.environ.get("INFN_CLOUD_DEMO_DIR") or REPOSITORY / ".demo").resolve()
+INVENTORY = REPOSITORY / "inventories" / "demo" / "federation.yml"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "drill: takes a host of the demo away for a while")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Drills come last: what they leave in the logs is not to be mistaken for everyday life."""
+    items.sort(key=lambda item: item.get_closest_marker("drill") is not None)
+
+
+@dataclass(frozen=True)
+class Site:
+    name: str
+    region: int
+    endpoint: str
+    hosts: Mapping[str, str]
+    gateways: Sequence[str]
+    storage: Sequence[str]
+    # What openrc-<site> and s3-<site>.env set.
+    settings: Mapping[str, str] = field(repr=False)
+
+    @property
+    def identity(self) -> str:
+        return f"https://{self.endpoint}:5000/v3"
+
+    @property
+    def object_storage(self) -> str:
+        return f"https://{self.endpoint}:8080"
+
+
+@dataclass
+class Run:
+    """What an ansible command ended with. Its texts are not wrapped, unlike those on a screen."""
+
+    rc: int
+    stderr: str
+    report: dict[str, Any]
+    stdout: str
+
+    @property
+    def stats(self) -> dict[str, dict[str, int]]:
+        return self.report.get("stats", {})
+
+    @property
+    def results(self) -> dict[str, dict[str, Any]]:
+        """The last result of each host."""
+        tasks = [task for play in self.report.get("plays", []) for task in play["tasks"]]
+        return {host: result for task in tasks for host, result in task["hosts"].items()}
+
+    @property
+    def text(self) -> str:
+        """Everything that was said, in one line each."""
+        said = [self.stderr] if self.report else [self.stderr, self.stdout]
+        for play in self.report.get("plays", []):
+            for task in play["tasks"]:
+                for host, result in task["hosts"].items():
+                    for part in [result, *result.get("results", [])]:
+                        message = part.get("msg") or part.get("censored")
+                        if message and (part.get("failed") or part.get("unreachable")):
+                            said.append(f"{task['task']['name']}: {host}: {message}")
+        return "\n".join(said)
+
+
+class Demo:
+    """The demo federation and what reaches it."""
+
+    def __init__(self, sites: Mapping[str, Site], variables: Mapping[str, Any], tmp: Path) -> None:
+        self.sites = sites
+        self.variables = variables
+        self.tmp = tmp
+        self.directory = DIRECTORY
+        self.ca = DIRECTORY / "ca.pem"
+
+    # --- hosts
+
+    @property
+    def hosts(self) -> dict[str, str]:
+        return {name: host for site in self.sites.values() for name, host in site.hosts.items()}
+
+    @property
+    def gateways(self) -> list[str]:
+        return [name for site in self.sites.values() for name in site.gateways]
+
+    @property
+    def storage(self) -> list[str]:
+        return [name for site in self.sites.values() for name in site.storage]
+
+    def site_of(self, host: str) -> Site:
+        return next(site for site in self.sites.values() if host in site.hosts)
+
+    @property
+    def builder(self) -> str:
+        return self.groups("swift_builder")[0]
+
+    def groups(self, name: str) -> list[str]:
+        group = self.variables.get(name, {})
+        below = [host for child in group.get("children", []) for host in self.groups(child)]
+        return [*group.get("hosts", []), *below]
+
+    @functools.cached_property
+    def secrets(self) -> dict[str, str]:
+        return yaml.safe_load((DIRECTORY / "secrets.yml").read_text())
+
+    def host(self, name: str) -> testinfra.host.Host:
+        """A host as testinfra sees it, as root."""
+        return testinfra.get_host(
+            f"ssh://{name}",
+            sudo=True,
+            ssh_config=str(DIRECTORY / "ssh_config"),
+            ssh_extra_args=self._multiplexed,
+        )
+
+    @property
+    def _multiplexed(self) -> str:
+        control = Path(tempfile.gettempdir()) / f"infn-cloud-demo-test-{os.getuid()}-%C"
+        return f"-o ControlMaster=auto -o ControlPersist=60s -o ControlPath={control}"
+
+    def shell(
+        self, host: str, script: str, *, stdin: bytes = b"", check: bool = True, timeout: int = 60
+    ) -> str:
+        """Run a script as root on a host; what is secret goes through `stdin`."""
+        quoted = "sudo bash -c '" + script.replace("'", "'\\''") + "'"
+        done = subprocess.run(
+            ["ssh", *self._multiplexed.split(" "), "-F", DIRECTORY / "ssh_config", host, quoted],
+            input=stdin,
+            capture_output=True,
+            check=False,
+            timeout=timeout,
+        )
+        error = done.stderr.decode(errors="replace")
+        assert not check or done.returncode == 0, f"{host}: {script}: {done.returncode}: {error}"
+        return done.stdout.decode(errors="replace")
+
+    def on(self, hosts: Sequence[str], script: str, **options: Any) -> dict[str, str]:
+        """Run a script on several hosts at once."""
+        with concurrent.futures.ThreadPoolExecutor(len(hosts)) as pool:
+            answers = pool.map(lambda host: self.shell(host, script, **options), hosts)
+            return dict(zip(hosts, answers))
+
+    # --- Ansible
+
+    def ansible(self, *args: str | Path, inventory: Path = INVENTORY, timeout: int = 120) -> Run:
+        """Run a command of this environment's Ansible, with its report as JSON."""
+        program, *rest = args
+        done = subprocess.run(
+            [BIN / program, "--inventory", inventory, *rest],
+            cwd=REPOSITORY,
+            env=os.environ
+            | {
+                "ANSIBLE_CONFIG": str(REPOSITORY / "ansible.cfg"),
+                "ANSIBLE_STDOUT_CALLBACK": "ansible.posix.json",
+                "ANSIBLE_LOAD_CALLBACK_PLUGINS": "true",
+                # The least talkative one; none at all is an error.
+                "ANSIBLE_CALLBACKS_ENABLED": "ansible.posix.timer",
+                "ANSIBLE_NOCOLOR": "true",
+                "INFN_CLOUD_DEMO_DIR": str(DIRECTORY),
+            },
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=timeout,
+        )
+        report = {}
+        with contextlib.suppress(json.JSONDecodeError):
+            report, _end = json.JSONDecoder().raw_decode(done.stdout.lstrip())
+        return Run(done.returncode, done.stderr, report, done.stdout)
+
+    def module(self, host: str, name: str, **options: Any) -> dict[str, Any]:
+        """Run one module on one host and give its result; it may have failed."""
+        run = self.ansible("ansible", host, "-m", f"infn.cloud.{name}", "-a", json.dumps(options))
+        if host not in run.results:
+            pytest.fail(f"{name} on {host} gave no result: {run.text}")
+        return run.results[host]
+
+    def places(self, names: Sequence[Sequence[str]], **options: Any) -> list[dict[str, Any]]:
+        """Ask the storage servers themselves for objects, containers and accounts, in one call."""
+        objects = [dict(zip(("account", "container", "object"), name)) for name in names]
+        result = self.module(self.builder, "swift_object_info", objects=objects, **options)
+        assert not result.get("failed"), result
+        return result["objects"]
+
+    # --- clients
+
+    def session(
+        self, site: str, *, url: str | None = None, **user: str
+    ) -> keystoneauth1.session.Session:
+        """A session of the demo's user, or of another, with one site's Keystone."""
+        settings = self.sites[site].settings
+        project = {"project_name": settings["OS_PROJECT_NAME"], "project_domain_id": "default"}
+        auth = keystoneauth1.identity.v3.Password(
+            auth_url=url or settings["OS_AUTH_URL"],
+            user_domain_id="default",
+            **(
+                {"username": settings["OS_USERNAME"], "password": settings["OS_PASSWORD"]}
+                | project
+                | user
+            ),
+        )
+        return keystoneauth1.session.Session(auth=auth, verify=str(self.ca), timeout=90)
+
+    @functools.cached_property
+    def sessions(self) -> dict[str, keystoneauth1.session.Session]:
+        return {name: self.session(name) for name in self.sites}
+
+    @functools.cached_property
+    def account(self) -> str:
+        """The account of the demo's project."""
+        project = self.sessions[next(iter(self.sites))].get_project_id()
+        return f"AUTH_{project}"
+
+    def swift(
+        self, site: str, session: keystoneauth1.session.Session | None = None
+    ) -> swiftclient.Connection:
+        return swiftclient.Connection(
+            session=session or self.sessions[site],
+            os_options={"region_name": site},
+            cacert=str(self.ca),
+            retries=1,
+            timeout=90,
+        )
+
+    def s3(self, site: str) -> Any:
+        settings = self.sites[site].settings
+        return boto3.client(
+            "s3",
+            endpoint_url=settings["AWS_ENDPOINT_URL"],
+            region_name=settings["AWS_DEFAULT_REGION"],
+            aws_access_key_id=settings["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=settings["AWS_SECRET_ACCESS_KEY"],
+            verify=settings["AWS_CA_BUNDLE"],
+            config=botocore.config.Config(
+                signature_version="s3v4",
+                read_timeout=90,
+                retries={"total_max_attempts": 2},
+                s3={"addressing_style": "path"},
+            ),
+        )
+
+    def http(
+        self, method: str, url: str, *, token: str | None = None, **options: Any
+    ) -> requests.Response:
+        """One request, with a token or without."""
+        headers = {**({"X-Auth-Token": token} if token else {}), **options.pop("headers", {})}
+        options = {"verify": str(self.ca), "timeout": 90, "allow_redirects": False} | options
+        return requests.request(method, url, headers=headers, **options)
+
+    def empty(self, container: str) -> None:
+        """Remove a container and all that is in it, whatever a failed test left."""
+        url = f"{next(iter(self.sites.values())).object_storage}/v1/{self.account}/{container}"
+        token = self.sessions[next(iter(self.sites))].get_token()
+        # Versions are listed with their ids; a container without versions lists its objects.
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            self.http("POST", url, token=token, headers={"X-Versions-Enabled": "false"})
+            listing = self.http("GET", f"{url}?versions&format=json", token=token)
+            if listing.status_code == 404:
+                return
+            for entry in listing.json() if listing.ok and listing.content else []:
+                name = requests.utils.quote(entry["name"], safe="")
+                version = entry.get("version_id")
+                query = f"?version-id={version}" if version and version != "null" else ""
+                self.http("DELETE", f"{url}/{name}{query}", token=token)
+            if self.http("DELETE", url, token=token).status_code in (204, 404):
+                return
+            time.sleep(2)
+        pytest.fail(f"container {container} could not be removed")
+
+
+def eventually(check: Callable[[], Any], seconds: float, every: float = 1.0) -> Any:
+    """Wait until a check no longer complains, and give its result; its last complaint is shown."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            return check()
+        except AssertionError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(every)
+
+
+def _settings(site: str) -> dict[str, str]:
+    """Read a site's two files as a shell does."""
+    script = '. "$0" && set -a && . "$1" && env -0'
+    files = [DIRECTORY / f"openrc-{site}", DIRECTORY / f"s3-{site}.env"]
+    done = subprocess.run(["bash", "-c", script, *files], capture_output=True, check=False)
+    if done.returncode:
+        pytest.fail(f"{DIRECTORY} has no openrc and s3 settings of {site}: run `make demo`", False)
+    lines = done.stdout.decode().split("\0")
+    return dict(line.split("=", 1) for line in lines if line.startswith(("OS_", "AWS_")))
+
+
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
+    missing = [
+        name for name in ("ca.pem", "ssh_config", "secrets.yml") if not (DIRECTORY / name).exists()
+    ]
+    if missing:
+        pytest.fail(f"no demo in {DIRECTORY} ({missing[0]} is missing): run `make demo`", False)
+    done = subprocess.run(
+        [BIN / "ansible-inventory", "--inventory", INVENTORY, "--list"],
+        cwd=REPOSITORY,
+        env=os.environ | {"INFN_CLOUD_DEMO_DIR": str(DIRECTORY)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    variables = json.loads(done.stdout)
+    first = next(iter(variables["_meta"]["hostvars"].values()))
+    sites = {}
+    for name, site in sorted(first["federation_sites"].items()):
+
+        def with_service(service: str, hosts: Mapping[str, Any] = site["hosts"]) -> list[str]:
+            return [host for host, what in hosts.items() if service in what["services"]]
+
+        sites[name] = Site(
+            name=name,
+            region=site["region"],
+            endpoint=site["endpoint"],
+            hosts={host: what["address"] for host, what in site["hosts"].items()},
+            gateways=with_service("gateway"),
+            storage=with_service("swift_storage"),
+            settings=_settings(name),
+        )
+    made = Demo(sites, variables, tmp_path_factory.mktemp("demo"))
+    try:
+        made.on(list(made.hosts), "true", timeout=20)
+    except (AssertionError, subprocess.TimeoutExpired) as error:
+        pytest.fail(f"a host of the demo does not answer: {error}: run `make demo`", False)
+    return made
+
+
+@pytest.fixture(scope="session")
+def wait() -> Callable[..., Any]:
+    return eventually
+
+
+@pytest.fixture
+def container(demo: Demo) -> Iterator[str]:
+    """A name for a container, which is removed with all that is in it."""
+    name = f"demo-test-{secrets.token_hex(4)}"
+    yield name
+    demo.empty(name)

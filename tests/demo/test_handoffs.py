@@ -1,0 +1,164 @@
+# SPDX-FileCopyrightText: The infn.cloud contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A storage host goes away and comes back: nothing is lost, and every copy finds its way home."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.drill
+
+TESTBED = Path(__file__).resolve().parents[2] / "scripts" / "testbed"
+OBJECTS = 10
+# Devices that are no primary ones of a partition: six disks, three copies.
+HANDOFFS = 3
+
+
+def root() -> list[str]:
+    if os.geteuid() == 0:
+        return []
+    found = shutil.which("sudo")
+    if found and subprocess.run([found, "-n", "true"], check=False).returncode == 0:
+        return [found, "-n"]
+    pytest.skip("the demo's hosts are stopped and started by root only: run it as root")
+
+
+@dataclass(frozen=True)
+class Away:
+    """A storage host that can be taken away."""
+
+    name: str
+    stop: Callable[[], None]
+    start: Callable[[], None]
+
+
+@pytest.fixture
+def away(demo, wait) -> Iterator[Away]:
+    """The storage host of another site than the one that plans the rings."""
+    become = root()
+    home = demo.site_of(demo.builder)
+    name = next(host for host in demo.storage if host not in home.hosts)
+
+    def podman(*args: str) -> None:
+        done = subprocess.run(
+            [*become, TESTBED, "podman", *args, name],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+        assert done.returncode == 0, f"podman {args[0]} {name}: {done.stderr}"
+
+    def ready() -> None:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            state = demo.shell(name, "systemctl is-system-running", check=False, timeout=20)
+            assert state.strip() in ("running", "degraded"), f"{name} is {state!r}"
+            return
+        pytest.fail(f"{name} does not answer")
+
+    def start() -> None:
+        podman("start")
+        wait(ready, 90, every=2)
+
+    try:
+        yield Away(name, lambda: podman("stop", "--time", "30"), start)
+    finally:
+        start()
+
+
+def mounts(demo, host: str) -> str:
+    """The disks of a host, by what lasts: their UUIDs."""
+    return demo.shell(
+        host,
+        "for path in /srv/node/*; do "
+        'device=$(findmnt --noheadings --output SOURCE --mountpoint "$path") && '
+        'echo "$path $(blkid -p -s UUID -o value "$device")"; done',
+    )
+
+
+def test_a_storage_host_that_is_away_costs_no_data(demo, container, away, wait) -> None:
+    home = demo.site_of(demo.builder).name
+    gone = demo.site_of(away.name)
+    regions = sorted(site.region for site in demo.sites.values())
+    names = [(demo.account, container, f"o{number}") for number in range(OBJECTS)]
+    content = {name: os.urandom(10_000) for _account, _container, name in names}
+    mounted = mounts(demo, away.name)
+    assert mounted.count("/srv/node/") == 2, mounted
+    demo.swift(home).put_container(container)
+
+    def write(name: str) -> int:
+        url = f"{demo.sites[home].object_storage}/v1/{demo.account}/{container}/{name}"
+        token = demo.sessions[home].get_token()
+        return demo.http("PUT", url, token=token, data=content[name]).status_code
+
+    def read_everywhere() -> None:
+        def read(question: tuple[str, str]) -> str:
+            site, name = question
+            _headers, body = demo.swift(site).get_object(container, name)
+            return "" if body == content[name] else f"{name} has other bytes in {site}"
+
+        questions = [(site, name) for site in demo.sites for name in content]
+        with concurrent.futures.ThreadPoolExecutor(4) as pool:
+            wrong = [text for text in pool.map(read, questions) if text]
+        assert not wrong, wrong
+
+    away.stop()
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(write, content)) == [201] * OBJECTS
+    read_everywhere()
+    for place in demo.places(names, handoffs=HANDOFFS, timeout=3):
+        lost = [replica for replica in place["replicas"] if replica["host"] == away.name]
+        assert lost and all(replica["status"] is None for replica in lost), place
+        holding = [replica for replica in place["replicas"] if replica["status"] == 200]
+        assert place["copies"] == 3, f"three copies at once, in the regions that are left: {place}"
+        assert [replica["handoff"] for replica in holding] == [False, False, True], place
+        assert place["regions"] == [region for region in regions if region != gone.region], place
+
+    away.start()
+    assert mounts(demo, away.name) == mounted, "the disks came back elsewhere"
+
+    def home_again() -> None:
+        for place in demo.places(names, handoffs=HANDOFFS):
+            holding = [replica for replica in place["replicas"] if replica["status"] == 200]
+            assert [replica["handoff"] for replica in holding] == [False] * 3, place
+            assert place["regions"] == regions, place
+
+    # Two passes of the replicators, whose interval is half a minute.
+    wait(home_again, 180, every=5)
+    read_everywhere()
+
+
+def test_a_host_that_restarts_serves_again_by_itself(demo, away, wait) -> None:
+    mounted = mounts(demo, away.name)
+    units = "systemctl list-units --plain --no-legend --state=active 'swift*' rsync nftables"
+    names = f"{units} | cut -d ' ' -f 1 | grep -v recon-cron.service | sort"
+    before = demo.shell(away.name, names)
+    away.stop()
+    away.start()
+    assert mounts(demo, away.name) == mounted
+
+    def serving() -> None:
+        assert demo.shell(away.name, names) == before
+        rules = demo.shell(away.name, "nft list chain inet infn_cloud input")
+        assert "policy drop" in rules, rules
+        servers = [
+            {"host": away.name, "address": demo.hosts[away.name], "port": port, "kind": kind}
+            for kind, port in (("account", 6202), ("container", 6201), ("object", 6200))
+        ]
+        found = demo.module(
+            demo.builder, "swift_recon_info", servers=servers, checks=["unmounted", "ringmd5"]
+        )
+        assert [server["unmounted"] for server in found["servers"] if server["ok"]] == [[]] * 3, (
+            found
+        )
+
+    wait(serving, 60, every=3)
