@@ -161,6 +161,8 @@ def verify(tally: Tally) -> None:
 
 def modules(tally: Tally) -> None:
     began = time.monotonic()
+    if call("scripts/setup", "keystone")[0]:
+        tally.check("modules: scripts/setup keystone", False)
     results = ROOT / "tests" / "output" / "integration.xml"
     results.parent.mkdir(exist_ok=True)
     results.unlink(missing_ok=True)

@@ -2,9 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The module against a real Keystone: SQLite below, a plain WSGI server on loopback in front.
 
-Keystone lives in a virtual environment of its own. To make it:
-    python3 -m venv .cache/keystone-venv
-    .cache/keystone-venv/bin/pip install 'keystone>=27,<28' setuptools
+Keystone lives in a virtual environment of its own, which `scripts/setup keystone` makes.
 The tests run in their order: each leaves to the next what it made.
 """
 
