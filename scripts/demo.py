@@ -92,7 +92,11 @@ class Progress:
 
     def show(self, text: str) -> None:
         width = shutil.get_terminal_size().columns - 4
-        print(f"\r\033[K   {text[:width]}" if TTY else f"   {text}", end="" if TTY else "\n", flush=True)
+        print(
+            f"\r\033[K   {text[:width]}" if TTY else f"   {text}",
+            end="" if TTY else "\n",
+            flush=True,
+        )
 
     def done(self) -> float:
         seconds = time.monotonic() - self.began
@@ -132,7 +136,11 @@ def run(phase: str, title: str, *commands: list[str]) -> tuple[float, int]:
 def failure(log: Path) -> str:
     """The part of a log that says what went wrong."""
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
-    wrong = [i for i, text in enumerate(lines) if text.startswith(("fatal:", "[ERROR]", "ERROR!", "failed:"))]
+    wrong = [
+        i
+        for i, text in enumerate(lines)
+        if text.startswith(("fatal:", "[ERROR]", "ERROR!", "failed:"))
+    ]
     chosen = lines[max(0, wrong[0] - 1) : wrong[0] + 15] if wrong else lines[-15:]
     return "\n".join(f"   │ {text[:300]}" for text in chosen)
 
@@ -165,7 +173,9 @@ def memory_peak(result: dict[str, float]) -> Iterator[None]:
 def owner() -> None:
     """Root's phases leave files of root in .demo; give them to who runs the demo."""
     if os.geteuid() != 0:
-        subprocess.run(as_root(["chown", "-R", f"{os.getuid()}:{os.getgid()}", str(DEMO)]), check=True)
+        subprocess.run(
+            as_root(["chown", "-R", f"{os.getuid()}:{os.getgid()}", str(DEMO)]), check=True
+        )
 
 
 def up() -> int:
@@ -216,12 +226,16 @@ def show_report(report: dict) -> int:  # type: ignore[type-arg]
         print(f"           identity {site['identity']}")
         print(f"           objects  {site['object_store']}")
     wrote = report["object"]
-    print(f"\nOne object of {wrote['bytes']} bytes, written through {wrote['written_through']}: its replicas")
+    print(
+        f"\nOne object of {wrote['bytes']} bytes, written through {wrote['written_through']}: its replicas"
+    )
     for replica in wrote["replicas"]:
         print(f"  region {replica['region']}  {replica['host']:<12} {replica['device']}  "
               f"HTTP {replica['status']}  {replica['etag']}")  # fmt: skip
     for site, read in wrote["read_back"].items():
-        print(f"  read back through {site:<8} {'equal' if read['equal'] else 'DIFFERENT'}, {read['milliseconds']} ms")
+        print(
+            f"  read back through {site:<8} {'equal' if read['equal'] else 'DIFFERENT'}, {read['milliseconds']} ms"
+        )
     print(f"  S3: written through {report['s3']['written_through']}, read through "
           f"{report['s3']['read_through']}: {'equal' if report['s3']['equal'] else 'DIFFERENT'}")  # fmt: skip
     print("\nPhases       seconds  changes")
@@ -229,7 +243,9 @@ def show_report(report: dict) -> int:  # type: ignore[type-arg]
         print(f"  {name:<10} {phase['seconds']:>7}  {int(phase['changed']):>7}")
     print(f"  {'all':<10} {report['seconds']:>7}  {report['changed']:>7}   "
           f"memory {report['memory_peak_mib']} MiB more than before")  # fmt: skip
-    print(f"\nUse it:   . {shlex.quote(str(DEMO / 'openrc-bari'))}; {VENV}/openstack object store account show")
+    print(
+        f"\nUse it:   . {shlex.quote(str(DEMO / 'openrc-bari'))}; {VENV}/openstack object store account show"
+    )
     print(f"          ssh -F {shlex.quote(str(DEMO / 'ssh_config'))} bari-st1")
     print("Remove:   make demo-down")
     return 0 if report["ok"] else 1
@@ -254,7 +270,10 @@ def main() -> int:
     except subprocess.CalledProcessError as error:
         print(f"\n{shlex.join(error.cmd)} failed", file=sys.stderr)
     except KeyboardInterrupt:
-        print("\ninterrupted; 'make demo' goes on from here, 'make demo-down' removes it", file=sys.stderr)
+        print(
+            "\ninterrupted; 'make demo' goes on from here, 'make demo-down' removes it",
+            file=sys.stderr,
+        )
     return 1
 
 

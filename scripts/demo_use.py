@@ -25,7 +25,9 @@ ROOT = Path(__file__).resolve().parent.parent
 DEMO = Path(os.environ.get("INFN_CLOUD_DEMO_DIR") or ROOT / ".demo").absolute()
 INVENTORY = str(ROOT / "inventories" / "demo" / "federation.yml")
 CONTAINER, NAME = "demo", "letter"
-CONTENT = (b"Three regions, three replicas, and nothing asked of the application.\n" * 4096)[:262144]
+CONTENT = (b"Three regions, three replicas, and nothing asked of the application.\n" * 4096)[
+    :262144
+]
 
 
 def settings(path: Path) -> dict[str, str]:
@@ -87,7 +89,7 @@ def main() -> int:
     for site in others:
         print(f"TASK [read it back through {site}] ***", flush=True)
         began = time.monotonic()
-        _, body = connect(site)[0].get_object(CONTAINER, NAME)
+        body = connect(site)[0].get_object(CONTAINER, NAME)[1]
         read_back[site] = {
             "equal": body == CONTENT,
             "milliseconds": round((time.monotonic() - began) * 1000),

@@ -7,6 +7,7 @@
   again    the same from the built and installed collection, in an empty directory: no change
   check    the backbone in check mode: no change announced where there is none
   verify   Molecule's default scenario on the same hosts: idempotence, and tests/demo with real clients
+  remove   the backbone taken off its hosts by playbook, and put to the test that nothing is left
   modules  tests/integration: modules against real devices and servers, without the hosts
   clean    the demo's removal, and that nothing of it is left
 
@@ -132,14 +133,18 @@ def again(tally: Tally) -> None:
         code, _output = call(sys.executable, str(ROOT / "scripts" / "demo.py"), "up", cwd=empty,
                              ANSIBLE_COLLECTIONS_PATH=str(place / "collections"))  # fmt: skip
     seconds = time.monotonic() - began
-    if tally.check("again: the installed collection goes on", code == 0 and report_is_good(), seconds):
+    if tally.check(
+        "again: the installed collection goes on", code == 0 and report_is_good(), seconds
+    ):
         report = json.loads((DEMO / "report.json").read_text(encoding="utf-8"))
         tally.check("again: the second run changes nothing", report["changed"] == 0)
 
 
 def check(tally: Tally) -> None:
     began = time.monotonic()
-    code, output = call(str(VENV / "ansible-playbook"), "playbooks/backbone.yml", "--check", "--diff")
+    code, output = call(
+        str(VENV / "ansible-playbook"), "playbooks/backbone.yml", "--check", "--diff"
+    )
     good = code == 0 and changes(output) == 0
     tally.check("check: check mode announces no change", good, time.monotonic() - began)
 
@@ -173,6 +178,33 @@ def modules(tally: Tally) -> None:
     tally.add("modules: tests/integration", passed, failed, skipped, time.monotonic() - began)
 
 
+def remove(tally: Tally) -> None:
+    """Take the backbone off its hosts again; a second removal finds nothing to do."""
+    began = time.monotonic()
+    command = (str(VENV / "ansible-playbook"), "playbooks/operations/remove_backbone.yml")
+    code, output = call(*command)
+    refused = code != 0 and changes(output) == 0 and "backbone_allow_data_loss=true" in output
+    tally.check("remove: refused unless asked for by name", refused)
+    code, output = call(*command, "-e", "backbone_allow_data_loss=true")
+    tally.check("remove: the backbone", code == 0 and changes(output) > 0)
+    code, output = call(*command, "-e", "backbone_allow_data_loss=true")
+    tally.check("remove: again, nothing to do", code == 0 and changes(output) == 0)
+    look = (
+        "systemctl list-units --plain --no-legend --state=active,failed 'swift*' haproxy* keystone*"
+        " mariadb* memcached* nftables*; ls -d /etc/swift /etc/haproxy /etc/keystone /var/lib/mysql"
+        " /etc/systemd/system/swift* 2>/dev/null; grep -E 'xfs|swift' /etc/fstab; nft list tables; true"
+    )
+    code, output = call(
+        str(VENV / "ansible"), "backbone", "-m", "ansible.builtin.shell", "-a", look, "-o"
+    )
+    left = [
+        line for line in output.splitlines() if "(stdout) " in line and line.split("(stdout) ")[1]
+    ]
+    tally.check(
+        f"remove: nothing is left {left or ''}", code == 0 and not left, time.monotonic() - began
+    )
+
+
 def leftovers() -> list[str]:
     """Whatever of the demo is still on this machine."""
     found = [str(path) for path in (STATE, Path("/run/infn-cloud-demo"), DEMO) if path.exists()]
@@ -200,12 +232,14 @@ def clean(tally: Tally) -> None:
     left = leftovers()
     for line in left:
         print(f"still there: {line}")
-    tally.check("clean: nothing of the demo is left", code == 0 and not left, time.monotonic() - began)
+    tally.check(
+        "clean: nothing of the demo is left", code == 0 and not left, time.monotonic() - began
+    )
 
 
 STEPS = {
     "quick": quick, "demo": demo, "again": again, "check": check,
-    "verify": verify, "modules": modules, "clean": clean,
+    "verify": verify, "remove": remove, "modules": modules, "clean": clean,
 }  # fmt: skip
 
 
@@ -221,8 +255,11 @@ def main() -> int:
         subprocess.run(as_root(str(ROOT / "scripts" / "bootstrap")), check=True)
         subprocess.run([ROOT / "scripts" / "setup", "test"], check=True)
     if not sys.argv[1:]:
-        if leftovers() and subprocess.run(["pgrep", "-f", "conmon.*infn-cloud-demo"], stdout=subprocess.DEVNULL, check=False).returncode == 0:
-            print("a demo is running here: 'make demo-down' first, or choose steps", file=sys.stderr)
+        running = ["pgrep", "-f", "conmon.*infn-cloud-demo"]
+        if subprocess.run(running, stdout=subprocess.DEVNULL, check=False).returncode == 0:
+            print(
+                "a demo is running here: 'make demo-down' first, or choose steps", file=sys.stderr
+            )
             return 2
         subprocess.run(as_root(str(ROOT / "scripts" / "testbed"), "clean"), check=True)
         shutil.rmtree(DEMO, ignore_errors=True)

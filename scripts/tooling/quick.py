@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 
-from tooling.tree import COLLECTION, ROOT, environment, own_files, playbooks, roles
+from tooling.tree import COLLECTION, ROOT, environment, own_files, own_paths, playbooks, roles
 
 AT_ONCE = 2
 TIMEOUT = 900
@@ -196,7 +196,7 @@ def offer_pip(home: Path, version: str) -> None:
 
 
 def copy_tree(destination: Path) -> None:
-    for path in own_files():
+    for path in own_paths():
         (destination / path).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(ROOT / path, destination / path, follow_symlinks=False)
 
@@ -291,7 +291,7 @@ def strangers(archive: Path) -> Outcome:
     """Files in the archive that are no files of the project."""
     with tarfile.open(archive) as tar:
         packed = {member.name for member in tar if not member.isdir()}
-    known = {path.as_posix() for path in own_files()} | {"MANIFEST.json", "FILES.json"}
+    known = {path.as_posix() for path in own_paths()} | {"MANIFEST.json", "FILES.json"}
     extra = sorted(packed - known)
     if not extra:
         return Outcome(passed=1)

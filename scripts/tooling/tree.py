@@ -40,7 +40,12 @@ def read_yaml(path: Path) -> Any:
 
 
 def own_files(root: Path = ROOT) -> list[Path]:
-    """Files of the project, relative: what git tracks or would track."""
+    """Files of the project, relative."""
+    return [path for path in own_paths(root) if (root / path).is_file()]
+
+
+def own_paths(root: Path = ROOT) -> list[Path]:
+    """What git tracks or would track, relative: files, and links to directories."""
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=root,
@@ -48,7 +53,8 @@ def own_files(root: Path = ROOT) -> list[Path]:
         capture_output=True,
         text=True,
     ).stdout
-    return sorted({Path(name) for name in listed.split("\0") if name and (root / name).is_file()})
+    names = {Path(name) for name in listed.split("\0") if name}
+    return sorted(path for path in names if (root / path).is_file() or (root / path).is_symlink())
 
 
 def roles(root: Path = ROOT) -> list[Path]:

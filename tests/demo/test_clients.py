@@ -135,7 +135,7 @@ def written(demo) -> Iterator[tuple[str, list[Written]]]:
     """A container of objects of many sizes, written through sites that chance chose."""
     seed = 20261123
     chance = random.Random(seed)
-    sizes = [*SIZES, *(int(2 ** chance.uniform(0, 20)) for _ in range(OBJECTS - len(SIZES)))]
+    sizes = [*SIZES, *(int(2 ** chance.uniform(0, 20)) for _number in range(OBJECTS - len(SIZES)))]
     assert sum(sizes) < 120_000_000
     container = f"demo-test-{secrets.token_hex(4)}"
     names = ["plain", "with space", "a/path/of three", "ünïcødé-☃", "100%?#&=+", "-dash", "x" * 900]
@@ -154,7 +154,7 @@ def written(demo) -> Iterator[tuple[str, list[Written]]]:
         return what
 
     try:
-        demo.swift(next(iter(demo.sites))).put_container(container)
+        demo.swift(list(demo.sites)[0]).put_container(container)
         yield container, at_once(write, ((n, *entry) for n, entry in enumerate(plan)))
     finally:
         demo.empty(container)
@@ -440,7 +440,7 @@ class Strangers:
 
 @pytest.fixture(scope="module")
 def strangers(demo) -> Iterator[Strangers]:
-    site = next(iter(demo.sites))
+    site = list(demo.sites)[0]
     admin = {"username": "admin", "password": demo.secrets["keystone_admin_password"]}
     session = demo.session(site, project_name="admin", **admin)
     keystone = keystoneclient.v3.client.Client(

@@ -19,23 +19,23 @@ STORAGE = {
     "swift-account.service",
     "swift-account-auditor.service",
     "swift-account-reaper.service",
-    "swift-account-replicator@replication.service",
+    "swift-replication-account@replicator.service",
     "swift-container.service",
     "swift-container-auditor.service",
-    "swift-container-replicator@replication.service",
-    "swift-container-sharder@replication.service",
+    "swift-replication-container@replicator.service",
+    "swift-replication-container@sharder.service",
     "swift-container-sync.service",
     "swift-container-updater.service",
     "swift-object.service",
     "swift-object-auditor.service",
     "swift-object-expirer.service",
-    "swift-object-reconstructor@replication.service",
-    "swift-object-replicator@replication.service",
+    "swift-replication-object@reconstructor.service",
+    "swift-replication-object@replicator.service",
     "swift-object-updater.service",
     "swift-recon-cron.timer",
-    "swift-replication-server@account.service",
-    "swift-replication-server@container.service",
-    "swift-replication-server@object.service",
+    "swift-replication-account@server.service",
+    "swift-replication-container@server.service",
+    "swift-replication-object@server.service",
 }
 KINDS = {"account": (6202, 6212), "container": (6201, 6211), "object": (6200, 6210)}
 # Open to everyone, on each host; and on gateways besides.
@@ -94,6 +94,17 @@ def test_no_daemon_of_swift_runs_twice(demo) -> None:
         for name, found in demo.on(list(demo.hosts), listing).items()
     }
     assert not any(extra.values()), f"units that nobody asked for: {extra}"
+
+
+def test_a_restart_would_start_no_other_daemon_of_swift(demo) -> None:
+    listing = (
+        "systemctl list-unit-files --plain --no-legend --state=enabled 'swift*' | cut -d' ' -f1"
+    )
+    extra = {
+        name: sorted(set(found.split()) - units_of(demo, name))
+        for name, found in demo.on(list(demo.hosts), listing).items()
+    }
+    assert not any(extra.values()), f"enabled, though nobody asked for them: {extra}"
 
 
 def test_no_unit_has_failed(demo) -> None:

@@ -55,9 +55,15 @@ REFUSALS = [
     ),
     storage(
         "disk that does not exist",
-        "d1: /dev/disk/by-id/demo-never",
-        "connect",
+        "d1: /dev/disk/by-id/demo-never does not exist, but fstab mounts it on /srv/node/d1",
+        "replace it, take it out of the list, or go on without it",
         swift_storage_disks=[{"name": "d1", "device": "/dev/disk/by-id/demo-never"}],
+    ),
+    storage(
+        "new disk that does not exist",
+        "d3: /dev/disk/by-id/demo-never does not exist",
+        "check its name, see `ls -l /dev/disk/by-id`",
+        swift_storage_disks=[{"name": "d3", "device": "/dev/disk/by-id/demo-never"}],
     ),
     storage(
         "storage host removed unasked",
@@ -117,7 +123,8 @@ REFUSALS = [
     gateway(
         "services on one port",
         "load_balancer",
-        "needs names and ports of its own for each service",
+        "load_balancer_services needs",
+        "a port of its own",
         load_balancer_services=[
             {
                 "name": name,
@@ -361,18 +368,19 @@ def test_a_disk_that_is_mounted_elsewhere(demo, foreign_disk) -> None:
 def plan(demo) -> Iterator[Callable[..., Any]]:
     directory = f"/var/tmp/demo-test-{secrets.token_hex(4)}"
 
-    def run(weights: Mapping[int, float]) -> dict[str, Any]:
+    def run(weights: Mapping[int, float], disks: int) -> dict[str, Any]:
         devices = [
             {
                 "region": region,
                 "zone": 1,
                 "ip": f"10.0.{region}.1",
                 "port": 6200,
-                "device": "d1",
+                "device": f"d{number}",
                 "weight": weight,
                 "meta": f"site{region}",
             }
             for region, weight in weights.items()
+            for number in range(1, disks + 1)
         ]
         options = {"ring": "object", "builder_dir": directory, "part_power": 8, "replicas": 3}
         return demo.module(demo.builder, "swift_ring", devices=devices, **options)
@@ -385,16 +393,16 @@ def plan(demo) -> Iterator[Callable[..., Any]]:
 
 
 def test_more_replicas_than_devices(plan) -> None:
-    result = plan({1: 100, 2: 100})
-    assert result["failed"] and not result.get("changed"), result
+    result = plan({1: 100, 2: 100}, disks=1)
+    assert result.get("failed") and not result.get("changed"), result
     assert "3 replicas need at least 3 devices" in result["msg"]
     assert "add devices or lower replicas" in result["msg"]
 
 
 def test_a_region_that_is_too_small_for_a_copy_of_everything(plan) -> None:
-    result = plan({1: 100, 2: 100, 3: 60})
-    assert result["failed"] and not result.get("changed"), result
-    assert "region 3: weight 60 against 100" in result["msg"], result["msg"]
+    result = plan({1: 100, 2: 100, 3: 60}, disks=2)
+    assert result.get("failed") and not result.get("changed"), result
+    assert "region 3: weight 120 against 200" in result["msg"], result["msg"]
     assert re.search(r"leaves .* without a copy there", result["msg"]), result["msg"]
     assert re.search(r"set overload to 0\.\d\d", result["msg"]), result["msg"]
 
