@@ -127,8 +127,8 @@ def run(phase: str, title: str, *commands: list[str]) -> tuple[float, int]:
                     print()
                 print(failure(log))
                 raise Failed(
-                    f"{title}: failed ({shlex.join(command[:2])} … exit {child.returncode}); all of it is "
-                    f"in {log}. Mend the cause and run it again: it goes on from what is there."
+                    f"{title}: failed ({shlex.join(command[:2])} … exit {child.returncode}); "
+                    f"all of it is in {log}. Mend the cause and run it again: it goes on."
                 )
     return progress.done(), progress.changed
 
@@ -218,6 +218,10 @@ def down() -> int:
     return 0
 
 
+def same(read: dict) -> str:  # type: ignore[type-arg]
+    return "equal" if read["equal"] else "DIFFERENT"
+
+
 def show_report(report: dict) -> int:  # type: ignore[type-arg]
     """Print what a person wants to know."""
     print("\nThe demo federation")
@@ -226,26 +230,24 @@ def show_report(report: dict) -> int:  # type: ignore[type-arg]
         print(f"           identity {site['identity']}")
         print(f"           objects  {site['object_store']}")
     wrote = report["object"]
-    print(
-        f"\nOne object of {wrote['bytes']} bytes, written through {wrote['written_through']}: its replicas"
-    )
+    through = wrote["written_through"]
+    print(f"\nOne object of {wrote['bytes']} bytes, written through {through}: its replicas")
     for replica in wrote["replicas"]:
         print(f"  region {replica['region']}  {replica['host']:<12} {replica['device']}  "
               f"HTTP {replica['status']}  {replica['etag']}")  # fmt: skip
     for site, read in wrote["read_back"].items():
-        print(
-            f"  read back through {site:<8} {'equal' if read['equal'] else 'DIFFERENT'}, {read['milliseconds']} ms"
-        )
-    print(f"  S3: written through {report['s3']['written_through']}, read through "
-          f"{report['s3']['read_through']}: {'equal' if report['s3']['equal'] else 'DIFFERENT'}")  # fmt: skip
+        print(f"  read back through {site:<8} {same(read)}, {read['milliseconds']} ms")
+    by_s3 = report["s3"]
+    print(f"  S3: written through {by_s3['written_through']}, "
+          f"read through {by_s3['read_through']}: {same(by_s3)}")  # fmt: skip
     print("\nPhases       seconds  changes")
     for name, phase in report["phases"].items():
         print(f"  {name:<10} {phase['seconds']:>7}  {int(phase['changed']):>7}")
     print(f"  {'all':<10} {report['seconds']:>7}  {report['changed']:>7}   "
           f"memory {report['memory_peak_mib']} MiB more than before")  # fmt: skip
-    print(
-        f"\nUse it:   . {shlex.quote(str(DEMO / 'openrc-bari'))}; {VENV}/openstack object store account show"
-    )
+    client = shlex.quote(str(VENV / "openstack"))
+    print(f"\nUse it:   . {shlex.quote(str(DEMO / 'openrc-bari'))}")
+    print(f"          {client} object store account show")
     print(f"          ssh -F {shlex.quote(str(DEMO / 'ssh_config'))} bari-st1")
     print("Remove:   make demo-down")
     return 0 if report["ok"] else 1

@@ -6,7 +6,7 @@
   demo     the demo federation from nothing, by the command that users run
   again    the same from the built and installed collection, in an empty directory: no change
   check    the backbone in check mode: no change announced where there is none
-  verify   Molecule's default scenario on the same hosts: idempotence, and tests/demo with real clients
+  verify   Molecule's default scenario on the same hosts: idempotence, tests/demo as a client
   remove   the backbone taken off its hosts by playbook, and put to the test that nothing is left
   modules  tests/integration: modules against real devices and servers, without the hosts
   clean    the demo's removal, and that nothing of it is left
@@ -192,7 +192,7 @@ def remove(tally: Tally) -> None:
     look = (
         "systemctl list-units --plain --no-legend --state=active,failed 'swift*' haproxy* keystone*"
         " mariadb* memcached* nftables*; ls -d /etc/swift /etc/haproxy /etc/keystone /var/lib/mysql"
-        " /etc/systemd/system/swift* 2>/dev/null; grep -E 'xfs|swift' /etc/fstab; nft list tables; true"
+        " /etc/systemd/system/swift* 2>/dev/null; grep xfs /etc/fstab; nft list tables; true"
     )
     code, output = call(
         str(VENV / "ansible"), "backbone", "-m", "ansible.builtin.shell", "-a", look, "-o"

@@ -154,7 +154,7 @@ def written(demo) -> Iterator[tuple[str, list[Written]]]:
         return what
 
     try:
-        demo.swift(list(demo.sites)[0]).put_container(container)
+        demo.swift(min(demo.sites)).put_container(container)
         yield container, at_once(write, ((n, *entry) for n, entry in enumerate(plan)))
     finally:
         demo.empty(container)
@@ -440,7 +440,7 @@ class Strangers:
 
 @pytest.fixture(scope="module")
 def strangers(demo) -> Iterator[Strangers]:
-    site = list(demo.sites)[0]
+    site = min(demo.sites)
     admin = {"username": "admin", "password": demo.secrets["keystone_admin_password"]}
     session = demo.session(site, project_name="admin", **admin)
     keystone = keystoneclient.v3.client.Client(

@@ -46,7 +46,7 @@ def away(demo, wait) -> Iterator[Away]:
     """The storage host of another site than the one that plans the rings."""
     become = root()
     home = demo.site_of(demo.builder)
-    name = [host for host in demo.storage if host not in home.hosts][0]
+    name = min(host for host in demo.storage if host not in home.hosts)
 
     def podman(*args: str) -> None:
         done = subprocess.run(
