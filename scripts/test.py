@@ -124,14 +124,19 @@ def again(tally: Tally) -> None:
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="infn-cloud-") as temporary:
         place = Path(temporary)
-        call(str(VENV / "ansible-galaxy"), "collection", "build", "--output-path", temporary)
+        collections = str(place / "collections")
+        galaxy = (str(VENV / "ansible-galaxy"), "collection")
+        call(*galaxy, "build", "--output-path", temporary)
         built = [str(path) for path in place.glob("infn-cloud-*.tar.gz")]
-        call(str(VENV / "ansible-galaxy"), "collection", "install", "--no-deps",
-             "--collections-path", str(place / "collections"), *built)  # fmt: skip
+        # Without the checkout's own path, in which Galaxy would find the collection already.
+        call(*galaxy, "install", "--no-deps", "--collections-path", collections, *built,
+             ANSIBLE_COLLECTIONS_PATH=collections)  # fmt: skip
+        used = place / "collections/ansible_collections/infn/cloud/playbooks/backbone.yml"
+        tally.check("again: the collection builds and installs", used.exists())
         empty = place / "empty"
         empty.mkdir()
-        code, _output = call(sys.executable, str(ROOT / "scripts" / "demo.py"), "up", cwd=empty,
-                             ANSIBLE_COLLECTIONS_PATH=str(place / "collections"))  # fmt: skip
+        demo_up = (sys.executable, str(ROOT / "scripts" / "demo.py"), "up")
+        code, _output = call(*demo_up, cwd=empty, ANSIBLE_COLLECTIONS_PATH=collections)
     seconds = time.monotonic() - began
     if tally.check(
         "again: the installed collection goes on", code == 0 and report_is_good(), seconds

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from tooling import docs, examples, interface, text, tree
 
@@ -74,3 +75,13 @@ def test_playbooks_can_be_named() -> None:
     """`ansible-playbook infn.cloud.<name>` takes Python identifiers only."""
     parts = [part for path in tree.playbooks() for part in path.with_suffix("").parts]
     _report([f"playbooks: '{part}' is no identifier" for part in parts if not part.isidentifier()])
+
+
+def test_no_inventory_hides_a_value_behind_the_playbooks() -> None:
+    """Ansible prefers playbooks/group_vars/all to an inventory's group_vars/all, without a word."""
+    connected = set()
+    for path in (tree.ROOT / "playbooks" / "group_vars" / "all").glob("*.yml"):
+        connected |= set(yaml.safe_load(path.read_text(encoding="utf-8")))
+    for path in (tree.ROOT / "inventories").glob("*/group_vars/all/*.yml"):
+        hidden = connected & set(yaml.safe_load(path.read_text(encoding="utf-8")))
+        assert not hidden, f"{path}: {sorted(hidden)} would have no effect; use group_vars/backbone"
