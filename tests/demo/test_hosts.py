@@ -22,6 +22,7 @@ STORAGE = {
     "swift-replication-account@replicator.service",
     "swift-container.service",
     "swift-container-auditor.service",
+    "swift-container-reconciler.service",
     "swift-replication-container@replicator.service",
     "swift-replication-container@sharder.service",
     "swift-container-sync.service",
