@@ -165,7 +165,10 @@ requirements:
   - swift (the Python package, 2.35 or newer), on the host that keeps the builders
 attributes:
   check_mode:
-    description: Can run in check mode and say what a real run would change, touching nothing.
+    description:
+      - Can run in check mode and say what a real run would change, touching nothing.
+      - On a host without Swift's library, where a real run would have it installed first, it says
+        that the ring would change, and warns that the plan is not known.
     support: full
   diff_mode:
     description: Can return the difference, device by device.
@@ -448,6 +451,11 @@ def main() -> None:
         supports_check_mode=True,
     )
     if SWIFT_IMPORT_ERROR is not None:
+        if module.check_mode and module.params["state"] == "present":
+            module.warn(
+                "Swift's library is not installed yet: the ring cannot be planned in advance"
+            )
+            module.exit_json(changed=True)
         module.fail_json(msg=missing_required_lib("swift"), exception=SWIFT_IMPORT_ERROR)
     try:
         result = converge(Request.from_params(module.params), commit=not module.check_mode)
