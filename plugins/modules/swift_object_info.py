@@ -64,16 +64,7 @@ options:
     default: 60
 requirements:
   - swift (python3-swift), as on every host of the cluster
-attributes:
-  check_mode:
-    description: Changes nothing in any mode.
-    support: full
-  diff_mode:
-    description: Has no differences to show.
-    support: full
-  idempotent:
-    description: Changes nothing.
-    support: full
+extends_documentation_fragment: infn.cloud._attributes.info
 seealso:
   - module: infn.cloud.swift_recon_info
 author:

@@ -79,16 +79,7 @@ options:
       - The rings that all servers should have, as names and md5 checksums.
       - A ring that a server lists as null is one that it does not use.
     type: dict
-attributes:
-  check_mode:
-    description: Changes nothing in any mode.
-    support: full
-  diff_mode:
-    description: Has no differences to show.
-    support: full
-  idempotent:
-    description: Changes nothing.
-    support: full
+extends_documentation_fragment: infn.cloud._attributes.info
 seealso:
   - module: infn.cloud.swift_ring_bundle
 author:

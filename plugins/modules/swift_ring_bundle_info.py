@@ -29,16 +29,7 @@ options:
       - Whether to return the rings themselves. Acts with O(source) only.
     type: bool
     default: false
-attributes:
-  check_mode:
-    description: Changes nothing in any mode.
-    support: full
-  diff_mode:
-    description: Has no differences to show.
-    support: full
-  idempotent:
-    description: Changes nothing.
-    support: full
+extends_documentation_fragment: infn.cloud._attributes.info
 seealso:
   - module: infn.cloud.swift_ring_bundle
 author:

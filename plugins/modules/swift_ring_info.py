@@ -28,16 +28,7 @@ options:
     default: /etc/swift/builders
 requirements:
   - swift (the Python package, 2.35 or newer), on the host that keeps the builders
-attributes:
-  check_mode:
-    description: Can run in check mode, where it does the same.
-    support: full
-  diff_mode:
-    description: Returns no difference, since it changes nothing.
-    support: full
-  idempotent:
-    description: Changes nothing.
-    support: full
+extends_documentation_fragment: infn.cloud._attributes.info
 seealso:
   - module: infn.cloud.swift_ring
 """
