@@ -168,6 +168,48 @@ def swift_servers(
     ]
 
 
+def wan_mesh_peers(
+    sites: Mapping[str, Mapping[str, Any]],
+    here: str,
+    endpoints: Mapping[str, str],
+    ports: Mapping[str, int],
+) -> list[dict[str, str]]:
+    """The hosts of the other backbone sites, as the role wan_mesh takes them."""
+    own = _places(sites, [here])[here].site_name
+    peers = []
+    for site_name, site in sites.items():
+        if site["coupling"] != "backbone" or site_name == own:
+            continue
+        for name, host in site["hosts"].items():
+            endpoint = endpoints.get(name, host["address"])
+            quoted = f"[{endpoint}]" if ":" in endpoint else endpoint
+            peers.append(
+                {
+                    "name": name,
+                    "address": host["address"],
+                    "endpoint": f"{quoted}:{ports[name]}",
+                }
+            )
+    return peers
+
+
+def wan_mesh_keys(said: Mapping[str, str], here: str) -> dict[str, str]:
+    """The public key of each host, from the lists of peers of several hosts.
+
+    A host knows its own key best. Of a host that said nothing, what this host remembers counts
+    before what the others do: its tunnel to there may be the one that works.
+    """
+    keys: dict[str, str] = {}
+    own: dict[str, str] = {}
+    for speaker in sorted(said, key=lambda name: name == here):
+        for line in said[speaker].splitlines():
+            fields = line.split()
+            if line.startswith("#") or len(fields) != 4 or fields[3] == "-":
+                continue
+            (own if fields[0] == speaker else keys)[fields[0]] = fields[3]
+    return keys | own
+
+
 class FilterModule:
     """Ansible's entry point."""
 
@@ -183,4 +225,6 @@ class FilterModule:
             "site_urls": site_urls,
             "swift_devices": swift_devices,
             "swift_servers": swift_servers,
+            "wan_mesh_keys": wan_mesh_keys,
+            "wan_mesh_peers": wan_mesh_peers,
         }

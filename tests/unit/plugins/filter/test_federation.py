@@ -20,6 +20,8 @@ from ansible_collections.infn.cloud.plugins.filter.federation import (
     site_urls,
     swift_devices,
     swift_servers,
+    wan_mesh_keys,
+    wan_mesh_peers,
 )
 
 SITES: dict[str, Any] = yaml.safe_load("""
@@ -201,3 +203,36 @@ def test_a_host_outside_the_federation_is_named() -> None:
         failover_servers(["cnaf-gw1"], SITES, "elsewhere", PORTS)
     with pytest.raises(AnsibleFilterError, match=complaint):
         failover_servers(["elsewhere"], SITES, "cnaf-gw1", PORTS)
+
+
+PORTS_OF_MESH = {"cnaf-gw1": 51820, "bari-gw1": 51820, "bari-st1": 51830}
+
+
+def test_hosts_of_other_backbone_sites_are_peers() -> None:
+    assert wan_mesh_peers(SITES, "cnaf-gw1", {"bari-gw1": "nat.example.org"}, PORTS_OF_MESH) == [
+        {"name": "bari-gw1", "address": "192.0.2.75", "endpoint": "nat.example.org:51820"},
+        {"name": "bari-st1", "address": "2001:db8::21", "endpoint": "[2001:db8::21]:51830"},
+    ]
+    peers = wan_mesh_peers(SITES, "bari-st1", {}, dict.fromkeys(SITES["cnaf"]["hosts"], 51820))
+    assert [peer["name"] for peer in peers] == ["cnaf-gw1", "cnaf-gw2", "cnaf-st1"]
+
+
+def test_a_stranger_has_no_peers() -> None:
+    with pytest.raises(AnsibleFilterError, match="elsewhere: in no site of the federation"):
+        wan_mesh_peers(SITES, "elsewhere", {}, {})
+
+
+@pytest.mark.parametrize(("here", "of_c"), [("a", "C-in-a"), ("b", "C-in-b")])
+def test_own_word_then_own_memory_then_that_of_others(here: str, of_c: str) -> None:
+    said = {
+        "a": "# made by a program\n\na - - A-new\nb 192.0.2.2 192.0.2.2:1 B-old\n"
+        "c 192.0.2.3 192.0.2.3:1 C-in-a\nd 192.0.2.4 192.0.2.4:1 -\n",
+        "b": "b - - B-new\na 192.0.2.1 192.0.2.1:1 A-old\nc 192.0.2.3 192.0.2.3:1 C-in-b\n"
+        "e 192.0.2.5 192.0.2.5:1 E-in-b\n",
+    }
+    known = {"a": "A-new", "b": "B-new", "c": of_c, "e": "E-in-b"}
+    assert wan_mesh_keys(said, here) == known
+
+
+def test_hosts_that_say_nothing_are_unknown() -> None:
+    assert wan_mesh_keys({"a": "", "b": "# nothing yet\n"}, "a") == {}
