@@ -9,6 +9,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ansible.errors import AnsibleFilterError
+from ansible_collections.infn.cloud.plugins.module_utils import (
+    _swift_encryption as swift_encryption,
+)
+from ansible_collections.infn.cloud.plugins.module_utils import (
+    _swift_policies as swift_policies,
+)
 
 
 class _Place(NamedTuple):
@@ -127,8 +133,14 @@ def swift_devices(
     disks: Mapping[str, Sequence[Mapping[str, Any]]],
     port: int,
     replication_port: int,
+    policy: str = "",
+    regions: Sequence[str] = (),
 ) -> list[dict[str, Any]]:
-    """The devices of one ring: every disk of every host, at the ports of one kind of server."""
+    """The devices of one ring: every disk of every host, at the ports of one kind of server.
+
+    A disk with ``policies`` is in the rings of these policies only; ``regions`` leaves out the
+    hosts of all others.
+    """
     place = _places(sites, disks)
     devices: list[dict[str, Any]] = []
     for name, own in disks.items():
@@ -138,6 +150,8 @@ def swift_devices(
                 f"{name}: its site {site_name} has no region, so the rings cannot place its disks; "
                 "give the site a region, or take the host out of the group swift_storage"
             )
+        if regions and site["region_name"] not in regions:
+            continue
         devices.extend(
             {
                 "region": site["region"],
@@ -151,8 +165,85 @@ def swift_devices(
                 "meta": name,
             }
             for disk in own
+            if policy in disk.get("policies", [policy])
         )
     return devices
+
+
+def _region_numbers(sites: Mapping[str, Mapping[str, Any]]) -> dict[str, int]:
+    """The regions of the backbone: name and number in the rings."""
+    return {
+        site["region_name"]: site["region"] for site in sites.values() if site["region"] is not None
+    }
+
+
+def swift_encryption_faults(secrets: Mapping[str, str], active: str, found: str = "") -> list[str]:
+    """Everything that is wrong with the root secrets of an encryption at rest."""
+    return swift_encryption.faults_of(
+        {str(name): secret for name, secret in secrets.items()}, str(active), found
+    )
+
+
+def swift_policy_faults(
+    policies: Sequence[Mapping[str, Any]], regions: Sequence[str] = (), found: str = ""
+) -> list[str]:
+    """Everything that is wrong with storage policies, by themselves and beside a swift.conf."""
+    wished = swift_policies.read(policies)
+    return [
+        *swift_policies.faults_of(wished, regions),
+        *swift_policies.changes_of(wished, found),
+    ]
+
+
+def swift_policy_rings(
+    policies: Sequence[Mapping[str, Any]],
+    sites: Mapping[str, Mapping[str, Any]],
+    disks: Mapping[str, Sequence[Mapping[str, Any]]],
+    part_power: int,
+) -> list[dict[str, Any]]:
+    """One object ring per policy, as the role swift_rings takes them."""
+    wished = swift_policies.read(policies)
+    faults = swift_policies.faults_of(wished, list(_region_numbers(sites)))
+    known = {policy.name for policy in wished}
+    for host, own in disks.items():
+        for disk in own:
+            strangers = set(disk.get("policies", ())) - known
+            faults += [
+                f"{host}: disk {disk['name']} is for a policy '{name}' that is not declared"
+                for name in sorted(strangers)
+            ]
+    rings = []
+    for policy in wished:
+        devices = swift_devices(sites, disks, 6200, 6210, policy.name, policy.regions)
+        usable = sum(device["weight"] > 0 for device in devices)
+        if usable < policy.fragments:
+            faults.append(
+                f"{policy}: its code makes {policy.fragments} fragments, each for a disk of its "
+                f"own, and {', '.join(policy.regions) or 'the federation'} has {usable} disks for "
+                "it; add disks, or take a smaller code"
+            )
+        rings.append(
+            {
+                "name": policy.ring,
+                "part_power": int(policy.part_power or part_power),
+                "replicas": policy.copies,
+                "devices": devices,
+            }
+        )
+    if faults:
+        raise AnsibleFilterError("storage policies: " + "; ".join(faults))
+    return rings
+
+
+def swift_policy_affinity(
+    policies: Sequence[Mapping[str, Any]], sites: Mapping[str, Mapping[str, Any]], region: str
+) -> list[dict[str, Any]]:
+    """What a region's proxies do otherwise for single policies, as swift_proxy takes it."""
+    numbers = _region_numbers(sites)
+    settings = (
+        swift_policies.affinity(policy, region, numbers) for policy in swift_policies.read(policies)
+    )
+    return [each for each in settings if each]
 
 
 def swift_servers(
@@ -224,6 +315,10 @@ class FilterModule:
             "keystone_endpoints": keystone_endpoints,
             "site_urls": site_urls,
             "swift_devices": swift_devices,
+            "swift_encryption_faults": swift_encryption_faults,
+            "swift_policy_affinity": swift_policy_affinity,
+            "swift_policy_faults": swift_policy_faults,
+            "swift_policy_rings": swift_policy_rings,
             "swift_servers": swift_servers,
             "wan_mesh_keys": wan_mesh_keys,
             "wan_mesh_peers": wan_mesh_peers,

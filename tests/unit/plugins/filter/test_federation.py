@@ -19,6 +19,9 @@ from ansible_collections.infn.cloud.plugins.filter.federation import (
     keystone_endpoints,
     site_urls,
     swift_devices,
+    swift_policy_affinity,
+    swift_policy_faults,
+    swift_policy_rings,
     swift_servers,
     wan_mesh_keys,
     wan_mesh_peers,
@@ -236,3 +239,54 @@ def test_own_word_then_own_memory_then_that_of_others(here: str, of_c: str) -> N
 
 def test_hosts_that_say_nothing_are_unknown() -> None:
     assert wan_mesh_keys({"a": "", "b": "# nothing yet\n"}, "a") == {}
+
+
+# --- storage policies
+
+POLICIES: list[dict[str, Any]] = [
+    {"index": 0, "name": "all", "default": True, "replicas": 2},
+    {"index": 1, "name": "near", "regions": ["BARI"], "replicas": 1, "read_order": ["BARI"]},
+]
+DISKS: dict[str, list[dict[str, Any]]] = {
+    "cnaf-st1": [{"name": "d1"}],
+    "bari-st1": [{"name": "d1"}, {"name": "fast", "policies": ["near"]}],
+}
+
+
+def test_disks_of_a_policy_are_in_its_ring_only() -> None:
+    assert [device["device"] for device in swift_devices(SITES, DISKS, 6201, 6211)] == ["d1", "d1"]
+    rings = swift_policy_rings(POLICIES, SITES, DISKS, 14)
+    found = {
+        ring["name"]: [(device["meta"], device["device"]) for device in ring["devices"]]
+        for ring in rings
+    }
+    assert found == {
+        "object": [("cnaf-st1", "d1"), ("bari-st1", "d1")],
+        "object-1": [("bari-st1", "d1"), ("bari-st1", "fast")],
+    }
+    assert [(ring["part_power"], ring["replicas"]) for ring in rings] == [(14, 2), (14, 1)]
+
+
+def test_a_code_with_more_fragments_than_disks_is_refused() -> None:
+    coded = {
+        "index": 2,
+        "name": "coded",
+        "type": "erasure_coding",
+        "regions": ["BARI"],
+        "erasure_code": {"scheme": "isa_l_rs_cauchy", "data": 2, "parity": 1},
+    }
+    with pytest.raises(AnsibleFilterError, match=r"3 fragments.* BARI has 1 disks for it"):
+        swift_policy_rings([*POLICIES, coded], SITES, DISKS, 14)
+
+
+def test_a_disk_for_a_policy_that_is_not_there_is_named() -> None:
+    with pytest.raises(AnsibleFilterError, match="bari-st1: disk fast is for a policy 'near'"):
+        swift_policy_rings(POLICIES[:1], SITES, DISKS, 14)
+
+
+def test_faults_and_affinities_of_policies() -> None:
+    assert swift_policy_faults(POLICIES, ["BARI"]) == []
+    assert "no region 'BARI'" in swift_policy_faults(POLICIES, ["CNAF"])[0]
+    assert swift_policy_affinity(POLICIES, SITES, "CNAF") == [
+        {"index": 1, "read_affinity": "r1=100, r2=200"}
+    ]
