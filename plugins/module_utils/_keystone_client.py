@@ -81,25 +81,43 @@ class Client:
     def __init__(self, auth: Mapping[str, Any], timeout: int) -> None:
         url = auth["auth_url"].rstrip("/")
         self._url = url if url.endswith("/v3") else url + "/v3"
-        self._who = f"user {auth['username']} of domain {auth['user_domain_name']}"
+        credential = auth.get("application_credential_id")
+        self._who = (
+            f"application credential {credential}"
+            if credential
+            else f"user {auth['username']} of domain {auth['user_domain_name']}"
+        )
         self._timeout = timeout
         cacert = auth.get("cacert")
         if cacert and not os.path.exists(cacert):
             raise KeystoneError(f"auth.cacert: there is no file {cacert} on this host")
         self._session = Session(
-            auth=v3.Password(
-                auth_url=self._url,
-                username=auth["username"],
-                password=auth["password"],
-                user_domain_name=auth["user_domain_name"],
-                project_name=auth["project_name"],
-                project_domain_name=auth["project_domain_name"],
-                # Without a catalogue the answer is shorter, and nobody here needs one.
-                include_catalog=False,
-            ),
-            verify=cacert or True,
-            timeout=REQUEST_TIMEOUT,
+            auth=self._login(auth), verify=cacert or True, timeout=REQUEST_TIMEOUT
         )
+
+    def _login(self, auth: Mapping[str, Any]) -> Any:
+        # Without a catalogue the answer is shorter, and nobody here needs one.
+        if auth.get("application_credential_id"):
+            return v3.ApplicationCredential(
+                auth_url=self._url,
+                application_credential_id=auth["application_credential_id"],
+                application_credential_secret=auth["application_credential_secret"],
+                include_catalog=False,
+            )
+        return v3.Password(
+            auth_url=self._url,
+            username=auth["username"],
+            password=auth["password"],
+            user_domain_name=auth["user_domain_name"],
+            project_name=auth["project_name"],
+            project_domain_name=auth["project_domain_name"],
+            include_catalog=False,
+        )
+
+    @property
+    def session(self) -> Any:
+        """The session, for services other than Keystone."""
+        return self._session
 
     def wait_until_ready(self) -> None:
         """Log in, and wait for a Keystone that does not answer yet, at most for the timeout."""
@@ -108,7 +126,7 @@ class Client:
             # A host that swallows packets must not hold one attempt longer than all of them.
             self._session.timeout = max(1.0, min(REQUEST_TIMEOUT, end - time.monotonic()))
             try:
-                self._ask("log in", self._session.get_token)
+                self.ask("log in", self._session.get_token)
                 break
             except KeystoneError as error:
                 if not _may_be_starting(error.__cause__) or time.monotonic() + 1 >= end:
@@ -281,9 +299,9 @@ class Client:
                 raise keystone_errors.http.from_response(answer, method, self._url + path)
             return answer
 
-        return self._ask(what, send)
+        return self.ask(what, send)
 
-    def _ask(self, what: str, call: Callable[[], Any]) -> Any:
+    def ask(self, what: str, call: Callable[[], Any]) -> Any:
         """Make the call, and of everything that keystoneauth raises a sentence with a remedy."""
         try:
             return call()

@@ -174,6 +174,10 @@ class Demo:
             answers = pool.map(lambda host: self.shell(host, script, **options), hosts)
             return dict(zip(hosts, answers))
 
+    def once(self, daemon: str, config: str) -> None:
+        """Let a daemon of the storage hosts make one pass now, beside the one that waits."""
+        self.on(self.storage, f"swift-{daemon} /etc/swift/{config} once", timeout=120)
+
     # --- Ansible
 
     def ansible(self, *args: str | Path, inventory: Path = INVENTORY, timeout: int = 120) -> Run:
