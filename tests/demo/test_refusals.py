@@ -88,6 +88,49 @@ REFUSALS = [
         swift_common_policies=[{"index": 0, "name": "three-regions"}],
     ),
     storage(
+        "policy taken away",
+        "policy 2 (bari-coded) is there and is not declared any more",
+        "declare it again with deprecated: true",
+        swift_common_policies=[{"index": 0, "name": "three-regions", "default": True}],
+    ),
+    storage(
+        "policy of another type",
+        "policy 2 (bari-coded): its type is erasure_coding and cannot become replication",
+        swift_common_policies=[
+            {"index": 0, "name": "three-regions", "default": True},
+            {"index": 1, "name": "two-regions"},
+            {"index": 2, "name": "bari-coded"},
+        ],
+    ),
+    storage(
+        "policy in a region that is not there",
+        "policy 1 (near): there is no region 'roma'; the federation has bari, cnaf, padova",
+        backbone_policies=[
+            {"index": 0, "name": "three-regions", "default": True},
+            {"index": 1, "name": "near", "regions": ["roma"]},
+        ],
+    ),
+    storage(
+        "code with more fragments than disks",
+        "6 fragments, each for a disk of its own, and bari has 3 disks for it",
+        backbone_policies=[
+            {"index": 0, "name": "three-regions", "default": True},
+            {
+                "index": 2,
+                "name": "bari-coded",
+                "type": "erasure_coding",
+                "regions": ["bari"],
+                "erasure_code": {"scheme": "isa_l_rs_cauchy", "data": 2, "parity": 4},
+            },
+        ],
+    ),
+    storage(
+        "secret that cannot encrypt",
+        "secret one: holds 5 bytes; it must be the base64 of at least 32 random bytes",
+        swift_common_encryption_secrets={"one": "c2hvcnQ="},
+        swift_common_encryption_active="one",
+    ),
+    storage(
         "Swift with known holes",
         "bari-st1 has Swift 2.35.1",
         "older than 2.99",
