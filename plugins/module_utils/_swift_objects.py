@@ -47,6 +47,8 @@ class Target:
     account: str
     container: Optional[str] = None
     object: Optional[str] = None
+    # The checksum that every copy of an object should have.
+    etag: Optional[str] = None
 
     @property
     def kind(self) -> str:
@@ -119,7 +121,9 @@ def read_targets(items: Sequence[Mapping[str, Any]]) -> List[Target]:
     """Read what is asked for; name every fault."""
     targets, faults = [], []
     for number, item in enumerate(items, 1):
-        target = Target(item["account"], item.get("container"), item.get("object"))
+        target = Target(
+            item["account"], item.get("container"), item.get("object"), item.get("etag")
+        )
         targets.append(target)
         if not all(target.names):
             faults.append(f"entry {number} has an empty name: leave the key out instead")
@@ -127,6 +131,8 @@ def read_targets(items: Sequence[Mapping[str, Any]]) -> List[Target]:
             faults.append(f"entry {number}: the name of an account or container holds no '/'")
         if target.container is None and target.object is not None:
             faults.append(f"entry {number}: {target.object} is an object without a container")
+        if target.object is None and target.etag is not None:
+            faults.append(f"entry {number}: only an object has an etag")
     if faults:
         raise RequestError("; ".join(faults))
     return targets
@@ -168,6 +174,9 @@ def describe(place: Place, answers: Sequence[Answer]) -> Dict[str, Any]:
     """Give the module's result for one target."""
     replicas = [{**vars(node), **vars(answer)} for node, answer in zip(place.nodes, answers)]
     holding = [replica for replica in replicas if 200 <= (replica["status"] or 0) < 300]
+    wanted = place.target.etag
+    wrong = [replica for replica in holding if wanted and replica["etag"] != wanted]
+    primaries = [replica for replica in replicas if not replica["handoff"]]
     return {
         "account": place.target.account,
         "container": place.target.container,
@@ -176,6 +185,8 @@ def describe(place: Place, answers: Sequence[Answer]) -> Dict[str, Any]:
         "replicas": replicas,
         "copies": len(holding),
         "regions": sorted({replica["region"] for replica in holding}),
+        "wrong": len(wrong),
+        "complete": not wrong and all(replica in holding for replica in primaries),
     }
 
 

@@ -36,6 +36,16 @@ options:
         description:
           - The object.
         type: str
+      etag:
+        description:
+          - The checksum that every copy of an object should have.
+        type: str
+  only_incomplete:
+    description:
+      - Whether to leave out of RV(objects) what is complete. Of many objects one wants to see
+        those only.
+    type: bool
+    default: false
   policy:
     description:
       - Index of the storage policy of the objects.
@@ -88,6 +98,18 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+complete:
+  description: Number of targets that are complete.
+  returned: success
+  type: int
+incomplete:
+  description: Number of targets that are not.
+  returned: success
+  type: int
+wrong:
+  description: Number of copies, of all targets, whose checksum is wrong.
+  returned: success
+  type: int
 objects:
   description: What was found, in the order of the question.
   returned: success
@@ -163,6 +185,8 @@ objects:
       partition: 5377
       copies: 1
       regions: [2]
+      wrong: 0
+      complete: false
       replicas:
         - region: 2
           zone: 1
@@ -194,8 +218,10 @@ ARGUMENTS = {
             "account": {"type": "str", "required": True},
             "container": {"type": "str"},
             "object": {"type": "str"},
+            "etag": {"type": "str"},
         },
     },
+    "only_incomplete": {"type": "bool", "default": False},
     "policy": {"type": "int", "default": 0},
     "handoffs": {"type": "int", "default": 0},
     "swift_dir": {"type": "path", "default": "/etc/swift"},
@@ -213,7 +239,14 @@ def main() -> None:
         objects = look(module.params)
     except RequestError as error:
         module.fail_json(msg=str(error))
-    module.exit_json(changed=False, objects=objects)
+    incomplete = [found for found in objects if not found["complete"]]
+    module.exit_json(
+        changed=False,
+        complete=len(objects) - len(incomplete),
+        incomplete=len(incomplete),
+        wrong=sum(found["wrong"] for found in objects),
+        objects=incomplete if module.params["only_incomplete"] else objects,
+    )
 
 
 if __name__ == "__main__":
