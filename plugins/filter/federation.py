@@ -133,13 +133,15 @@ def swift_devices(
     disks: Mapping[str, Sequence[Mapping[str, Any]]],
     port: int,
     replication_port: int,
+    draining: Sequence[str] = (),
     policy: str = "",
     regions: Sequence[str] = (),
 ) -> list[dict[str, Any]]:
     """The devices of one ring: every disk of every host, at the ports of one kind of server.
 
-    A disk with ``policies`` is in the rings of these policies only; ``regions`` leaves out the
-    hosts of all others.
+    A disk is drained where it says so itself, or its host is among those that are drained. A disk
+    with ``policies`` is in the rings of these policies only; ``regions`` leaves out the hosts of
+    all others.
     """
     place = _places(sites, disks)
     devices: list[dict[str, Any]] = []
@@ -163,6 +165,7 @@ def swift_devices(
                 "replication_ip": host["address"],
                 "replication_port": replication_port,
                 "meta": name,
+                "drain": bool(disk.get("drain")) or name in draining,
             }
             for disk in own
             if policy in disk.get("policies", [policy])
@@ -200,6 +203,7 @@ def swift_policy_rings(
     sites: Mapping[str, Mapping[str, Any]],
     disks: Mapping[str, Sequence[Mapping[str, Any]]],
     part_power: int,
+    draining: Sequence[str] = (),
 ) -> list[dict[str, Any]]:
     """One object ring per policy, as the role swift_rings takes them."""
     wished = swift_policies.read(policies)
@@ -214,7 +218,9 @@ def swift_policy_rings(
             ]
     rings = []
     for policy in wished:
-        devices = swift_devices(sites, disks, 6200, 6210, policy.name, policy.regions)
+        devices = swift_devices(
+            sites, disks, 6200, 6210, draining, policy.name, policy.regions
+        )
         usable = sum(device["weight"] > 0 for device in devices)
         if usable < policy.fragments:
             faults.append(

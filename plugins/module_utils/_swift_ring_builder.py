@@ -16,6 +16,11 @@ from dataclasses import dataclass, field
 from os.path import exists
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
+from ansible_collections.infn.cloud.plugins.module_utils._swift_convergence import (
+    leaving_regions,
+    on_their_way,
+    step_towards,
+)
 from ansible_collections.infn.cloud.plugins.module_utils._swift_ring_files import (
     Builder,
     Paths,
@@ -73,6 +78,8 @@ class Request:
     wish: Optional[Wish]
     seed: int = 0
     rebalance: bool = True
+    weight_step: float = 100.0
+    remove_drained: bool = True
     backups: int = 20
     allow_multiple_replica_moves: bool = False
     allow_device_removal: bool = False
@@ -97,6 +104,8 @@ class Request:
                 for name in (
                     "seed",
                     "rebalance",
+                    "weight_step",
+                    "remove_drained",
                     "backups",
                     "allow_multiple_replica_moves",
                     "allow_device_removal",
@@ -287,19 +296,23 @@ def _plan_ring(request: Request, wish: Wish, builder: Optional[Builder], plan: P
         refuse_part_power(paths.ring, builder.part_power, wish.part_power)
         before = _state(builder, keep_rows=True)
     leaving = {dev["id"] for dev in builder._remove_devs}
+    weights = {device.identity: device.weight for device in before.devices.values()}
+    # The weights of a new ring are no step: its creation moves nothing.
+    step = step_towards(wish, weights, request.weight_step if builder.ever_rebalanced else 100.0)
     edits = edits_for(
-        wish,
+        step,
         [
             Held(number, device, before.parts[number], number in leaving)
             for number, device in before.devices.items()
         ],
         {name: getattr(builder, name) for name in SETTINGS},
         allow_device_removal=request.allow_device_removal,
+        remove_drained=request.remove_drained,
     )
     _refuse_power_increase(wish.ring, builder, edits)
     _apply(builder, edits)
     try:
-        work = _Work(builder, before, edits)
+        work = _Work(builder, before, edits, wish, hold=not request.weight_step)
         if request.rebalance and not builder.next_part_power:
             work.rebalance(request.seed)
         after = _state(builder, keep_rows=False)
@@ -364,10 +377,15 @@ def _apply(builder: Builder, edits: Edits) -> None:
 class _Work:
     """A builder whose edits are made, and what a rebalance makes of it."""
 
-    def __init__(self, builder: Builder, before: State, edits: Edits) -> None:
+    def __init__(
+        self, builder: Builder, before: State, edits: Edits, wish: Wish, *, hold: bool
+    ) -> None:
         self.builder = builder
         self.before = before
         self.edits = edits
+        self.wish = wish
+        # True when no partition is to move yet, whatever was edited.
+        self.hold = hold
         self.creating = not builder.ever_rebalanced
         # True when the outcome of a rebalance is to be saved.
         self.written = False
@@ -378,9 +396,10 @@ class _Work:
         self.hours = self._hours()
         self.regions = {number: device.region for number, device in before.devices.items()}
         self.regions.update({dev["id"]: dev["region"] for dev in builder._iter_devs()})
+        leaving = leaving_regions(wish)
         self.weights: Dict[int, float] = {}
         for dev in builder._iter_devs():
-            if dev["weight"]:
+            if dev["weight"] and dev["region"] not in leaving:
                 region = dev["region"]
                 self.weights[region] = self.weights.get(region, 0.0) + dev["weight"]
         self.goal = builder._build_replica_plan()
@@ -395,6 +414,8 @@ class _Work:
         excess = self._excess()
         dispersion = builder.dispersion or 0.0
         if not self._due(excess, dispersion):
+            # Edits that are held back are still owed.
+            builder.devs_changed = builder.devs_changed or self.edits.placing
             self._find_waiting()
             return
         undisturbed = deepcopy(builder.to_dict())
@@ -448,8 +469,10 @@ class _Work:
         where they were could move by themselves.
         """
         builder = self.builder
-        if self.creating or self.edits.placing or builder._remove_devs:
+        if self.creating or builder._remove_devs:
             return True
+        if self.hold or self.edits.placing:
+            return not self.hold
         return not builder.min_part_seconds_left and bool(
             builder.devs_changed or excess or dispersion
         )
@@ -531,6 +554,7 @@ def _report(
     moves = work.moves
     names = {n: device.name for n, device in {**before.devices, **after.devices}.items()}
     ids = {device.identity: number for number, device in after.devices.items()}
+    carrying = {device.identity for device in work.wish.devices if device.weight}
     gone = sorted(set(before.devices) - set(after.devices))
     rows = builder._replica2part2dev or []
     written = [
@@ -598,14 +622,21 @@ def _report(
         "partitions": [
             _entry(
                 number,
-                names[number],
+                device.name,
+                ip=device.ip,
+                device=device.device,
+                drain=device.identity not in carrying,
                 before=before.parts.get(number, 0),
                 after=after.parts.get(number, 0),
             )
-            for number in sorted(names)
+            for number, device in sorted({**before.devices, **after.devices}.items())
         ],
         "min_part_seconds_left": builder.min_part_seconds_left,
         "retry_after": work.retry_after,
+        "on_their_way": [
+            _entry(number, device.name, weight=device.weight, wished=wished)
+            for number, device, wished in on_their_way(work.wish, after.devices)
+        ],
         "diff": {
             "before": _text(before, {}) if before is not NOTHING else "",
             "after": _text(after, moves.histogram if work.written else {}),
@@ -628,7 +659,7 @@ def _regions(work: _Work, after: State, rows: Rows) -> List[Dict[str, Any]]:
             {
                 "region": region,
                 "devices": 0,
-                "weight": work.weights.get(region, 0.0),
+                "weight": sum(d.weight for d in after.devices.values() if d.region == region),
                 "partitions": {"before": 0, "after": 0},
                 "missing": {
                     "before": old.missing.get(region, 0),

@@ -32,6 +32,7 @@ from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
 
 FORMAT = 1
 RING = re.compile(r"(account|container|object(-[0-9]+)?)\.ring\.gz")
+BUILDER = re.compile(r"(account|container|object(-[0-9]+)?)\.builder(\.id)?")
 VERSION = re.compile(r"(before-)?[0-9a-f]{16}")
 # Policy 0 always exists, and no Swift server starts without these three.
 REQUIRED = ("account.ring.gz", "container.ring.gz", "object.ring.gz")
@@ -186,6 +187,16 @@ def read_source(source: str) -> Dict[str, bytes]:
     return contents
 
 
+def read_builders(source: str) -> Dict[str, bytes]:
+    """Read the builders and the records of their ids."""
+    contents = {}
+    for name in sorted(os.listdir(source)):
+        if BUILDER.fullmatch(name):
+            with open(os.path.join(source, name), "rb") as handle:
+                contents[name] = handle.read()
+    return contents
+
+
 # --- bundles on a host -------------------------------------------------------------------------
 
 
@@ -253,6 +264,13 @@ class RingDirectory:
     def active(self) -> Optional[str]:
         """Say which version `current` points to, whether or not that is sound."""
         return _link(self.current)
+
+    def activated(self) -> Optional[float]:
+        """Say when `current` was switched last, by this host's clock."""
+        try:
+            return os.lstat(self.current).st_mtime
+        except OSError:
+            return None
 
     def manifest(self, version: Optional[str]) -> Optional[Dict[str, Any]]:
         """Read the manifest of a version; without a valid one it was never finished."""
@@ -634,6 +652,7 @@ def source_info(source: str, *, archive: bool) -> Dict[str, Any]:
     result = {"version": manifest["version"], "manifest": manifest}
     if archive:
         result["archive"] = base64.b64encode(pack(contents)).decode()
+        result["builders"] = base64.b64encode(pack(read_builders(source))).decode()
     return result
 
 
@@ -651,6 +670,7 @@ def installed_info(swift_dir: str) -> Dict[str, Any]:
         faults += [f"{name}: not linked in {swift_dir}" for name in sorted(names - set(ours))]
     return {
         "version": active,
+        "activated": there.activated(),
         "manifest": manifest,
         "verified": manifest is not None and not faults,
         "faults": faults,

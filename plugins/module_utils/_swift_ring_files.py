@@ -221,6 +221,16 @@ def ring_file_matches(path: str, builder: Builder) -> bool:
     )
 
 
+def load_ring(path: str) -> Any:
+    """Load a ring file."""
+    try:
+        return RingData.load(path)
+    except DAMAGED as error:
+        raise RingError(
+            f"{path}: is missing, damaged or no ring ({error}); take the one of another host"
+        ) from error
+
+
 # --- writing
 
 
@@ -299,6 +309,16 @@ def _dated(paths: Paths) -> Dict[int, List[str]]:
             if match:
                 dated.setdefault(int(match.group(1)), []).append(os.path.join(paths.backups, entry))
     return dated
+
+
+def kept_builders(paths: Paths) -> List[str]:
+    """The backups of a ring's builder, the latest first."""
+    return [
+        backup
+        for _date, backups in sorted(_dated(paths).items(), reverse=True)
+        for backup in backups
+        if backup.endswith(".builder")
+    ]
 
 
 def _back_up_unknown(paths: Paths, keep: int) -> None:

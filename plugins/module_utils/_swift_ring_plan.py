@@ -14,7 +14,7 @@ import ipaddress
 import math
 import re
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain, combinations, compress, count
 from operator import eq, ne
 from typing import (
@@ -95,6 +95,8 @@ class Wish:
     min_part_hours: int
     overload: float
     devices: Tuple[Device, ...]
+    # The own weight of each device that is to be drained, of which a step is a share.
+    draining: Mapping[Identity, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -128,9 +130,9 @@ class Edits:
 
     @property
     def placing(self) -> bool:
-        """True when the edits change where partitions belong."""
+        """True when the edits change where partitions belong; a device of weight 0 gets none."""
         return bool(
-            self.add
+            any(device.weight for device in self.add)
             or self.remove
             or "replicas" in self.settings
             or "overload" in self.settings
@@ -197,9 +199,13 @@ def wish_from(params: Mapping[str, Any]) -> Wish:
     if len(params["devices"]) >= NO_DEVICE:
         faults.append(f"{len(params['devices'])} devices: a ring holds at most {NO_DEVICE - 1}")
     devices = []
+    draining: Dict[Identity, float] = {}
     for entry in params["devices"]:
         device, wrong = _device_from(entry)
         faults += wrong
+        if device is not None and entry.get("drain"):
+            draining[device.identity] = device.weight
+            device = replace(device, weight=0.0)
         if device is not None:
             devices.append(device)
     faults += _duplicates(devices)
@@ -212,6 +218,7 @@ def wish_from(params: Mapping[str, Any]) -> Wish:
         min_part_hours=int(params["min_part_hours"]),
         overload=float(params["overload"]),
         devices=tuple(devices),
+        draining=draining,
     )
     carrying = sum(device.weight > 0 for device in devices)
     if carrying < wish.replicas:
@@ -294,12 +301,15 @@ def edits_for(
     settings: Mapping[str, Any],
     *,
     allow_device_removal: bool = False,
+    remove_drained: bool = True,
 ) -> Edits:
     """Compare the wish with the builder's devices and its `settings`.
 
     Devices are matched by identity and keep their ids. One that is not wished any more is removed
     when it is empty; one that holds partitions is refused, because removing it moves all of them
-    at once, whatever min_part_hours says.
+    at once, whatever min_part_hours says. Without `remove_drained` an empty one is refused too:
+    the ring does not know whether its data has left the disk, and replicators forget a disk that
+    is in no ring.
     """
     held: Dict[Identity, Held] = {}
     for one in current:
@@ -316,6 +326,8 @@ def edits_for(
     going = remove + [one for one in current if one.leaving]
     if not allow_device_removal:
         _refuse_removal(wish.ring, [one for one in going if one.parts])
+        if not remove_drained:
+            _refuse_forgetting(wish.ring, going)
     change = []
     for one in current:
         device = wished.get(one.device.identity)
@@ -382,6 +394,17 @@ def _refuse_removal(ring: str, full: Sequence[Held]) -> None:
         "to 0 first, wait until drained, then drop the device; if the disk is lost for good, set "
         "allow_device_removal"
     )
+
+
+def _refuse_forgetting(ring: str, going: Sequence[Held]) -> None:
+    if going:
+        names = ", ".join(f"{one.device.name} (id {one.id})" for one in going[:5])
+        more = f" and {len(going) - 5} more" if len(going) > 5 else ""
+        raise RingError(
+            f"{ring}: not wished any more but still in the ring: {names}{more}. It is not known "
+            "here whether their data has reached other disks; wish them again, to be drained, and "
+            "let swift_decommission_device look and remove them, or set remove_drained"
+        )
 
 
 # --- partition tables

@@ -103,9 +103,17 @@ options:
         type: str
         required: true
       weight:
-        description: Share of partitions relative to the other devices; 0 drains the device.
+        description:
+          - Share of partitions relative to the other devices; 0 drains the device.
+          - With O(weight_step), what the weight moves towards.
         type: float
         required: true
+      drain:
+        description:
+          - Drain the device in steps of its O(devices[].weight), down to 0.
+          - One that is not in the ring, or no longer, is not added.
+        type: bool
+        default: false
       meta:
         description: Anything worth noting about the device.
         type: str
@@ -116,6 +124,24 @@ options:
       replication_port:
         description: TCP port for replication; default is O(devices[].port).
         type: int
+  weight_step:
+    description:
+      - How far one run moves the weight of a device towards the wished one, in percent of its
+        weight in full service. New devices begin with one step.
+      - With V(100) weights are as wished at once.
+      - With V(0) nothing moves. Weights stay as they are in the builder, new devices get 0, and
+        what other edits would move waits for a run with a step.
+      - The creation of a ring moves nothing, so it is never done in steps.
+    type: float
+    default: 100.0
+  remove_drained:
+    description:
+      - Remove devices that are missing in O(devices) and hold no partitions any more.
+      - With V(false) they are refused too. That a ring places nothing on a disk does not say that
+        replication has brought its data elsewhere, and no replicator looks at a disk that is in no
+        ring.
+    type: bool
+    default: true
   seed:
     description:
       - Seed of the choices a rebalance makes. Equal wishes with equal seeds give equal ring
@@ -387,12 +413,19 @@ regions:
         are more regions than replicas.
       type: dict
 partitions:
-  description: Partition-replicas of each device, with its C(id) and C(name), C(before) and
-    C(after).
+  description: Partition-replicas of each device, C(before) and C(after), with its C(id), C(name),
+    C(ip) and C(device), and with C(drain), whether none are wished there.
   type: list
   elements: dict
   returned: when O(state=present)
-  sample: [{id: 0, name: 'r1z1-10.1.0.11:6200/sdb', before: 4096, after: 3072}]
+  sample:
+    - id: 0
+      name: r1z1-10.1.0.11:6200/sdb
+      ip: 10.1.0.11
+      device: sdb
+      drain: false
+      before: 4096
+      after: 3072
 min_part_seconds_left:
   description: Seconds until O(min_part_hours) have passed since the last push.
   type: int
@@ -403,6 +436,14 @@ retry_after:
       holds partitions until then; 0 when nothing is left to do, or with O(rebalance=false).
   type: int
   returned: when O(state=present)
+on_their_way:
+  description:
+    - Devices whose C(weight) is not yet, or no longer, the C(wished) one, because of
+      O(weight_step).
+  type: list
+  elements: dict
+  returned: when O(state=present)
+  sample: [{id: 3, name: 'r1z1-10.1.0.12:6200/sdb', weight: 1000.0, wished: 4000.0}]
 """
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
@@ -423,6 +464,7 @@ DEVICE = {
     "meta": {"type": "str", "default": ""},
     "replication_ip": {"type": "str"},
     "replication_port": {"type": "int"},
+    "drain": {"type": "bool", "default": False},
 }
 ARGUMENTS = {
     "ring": {"type": "str", "required": True},
@@ -433,6 +475,8 @@ ARGUMENTS = {
     "min_part_hours": {"type": "int", "default": 24},
     "overload": {"type": "float", "default": 0.0},
     "devices": {"type": "list", "elements": "dict", "options": DEVICE},
+    "weight_step": {"type": "float", "default": 100.0},
+    "remove_drained": {"type": "bool", "default": True},
     "seed": {"type": "int", "default": 1},
     "rebalance": {"type": "bool", "default": True},
     "backups": {"type": "int", "default": 20},

@@ -26,7 +26,7 @@ options:
     type: path
   archive:
     description:
-      - Whether to return the rings themselves. Acts with O(source) only.
+      - Whether to return the rings themselves, and their builders. Acts with O(source) only.
     type: bool
     default: false
 extends_documentation_fragment: infn.cloud._attributes.info
@@ -70,6 +70,16 @@ archive:
   description: The rings in an uncompressed tar, in base64. Equal rings give equal archives.
   returned: with O(source) and O(archive=true)
   type: str
+builders:
+  description: The builder files, to be kept in another place, as RV(archive). Swift loads them as
+    pickles, so nobody else may write to them.
+  returned: with O(source) and O(archive=true)
+  type: str
+activated:
+  description: When the host switched to the active version, in seconds since 1970 by its clock;
+    null if none is active.
+  returned: with O(installed)
+  type: float
 verified:
   description: Whether the active version is as its manifest promises, and linked.
   returned: with O(installed)

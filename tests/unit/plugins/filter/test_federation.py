@@ -170,6 +170,7 @@ def test_a_device_per_disk() -> None:
         "replication_ip": "192.0.2.21",
         "replication_port": 6210,
         "meta": "cnaf-st1",
+        "drain": False,
     }
     assert (second["device"], second["weight"]) == ("d2", 50.0)
 
@@ -177,6 +178,16 @@ def test_a_device_per_disk() -> None:
 def test_a_disk_that_is_drained_keeps_its_weight() -> None:
     (device,) = swift_devices(SITES, {"bari-st1": [{"name": "d1", "weight": 0}]}, 6200, 6210)
     assert (device["weight"], device["ip"]) == (0.0, "2001:db8::21")
+
+
+def test_a_disk_is_drained_by_itself_or_with_its_host() -> None:
+    disks = {
+        "cnaf-st1": [{"name": "d1", "drain": True}, {"name": "d2"}],
+        "bari-st1": [{"name": "d1"}],
+    }
+    devices = swift_devices(SITES, disks, 6200, 6210, ["bari-st1"])
+    assert [device["drain"] for device in devices] == [True, False, True]
+    assert {device["weight"] for device in devices} == {100.0}, "what a step is a share of"
 
 
 def test_a_site_without_a_region_has_no_place_in_the_rings() -> None:

@@ -1,0 +1,90 @@
+# SPDX-FileCopyrightText: The infn.cloud contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Filters for the life of Swift's rings; each is documented beside this file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from ansible.errors import AnsibleFilterError
+from ansible_collections.infn.cloud.plugins.module_utils._swift_convergence import (
+    Place,
+    Ring,
+    Thresholds,
+    bytes_to_move,
+    decide,
+    hosts_from,
+    message,
+)
+
+
+def swift_convergence(
+    plans: Sequence[Mapping[str, Any]],
+    *,
+    version: str,
+    bundles: Mapping[str, Mapping[str, Any]],
+    servers: Sequence[Mapping[str, Any]],
+    dispersion: Mapping[str, float] | None = None,
+    thresholds: Mapping[str, float] | None = None,
+) -> dict[str, Any]:
+    """What to do now: done, waiting (and for what), or step."""
+    rings = [
+        Ring(
+            name=plan["ring"],
+            pending=bool(plan["changed"]),
+            seconds_left=plan["min_part_seconds_left"],
+            waiting=plan["retry_after"] > 0,
+        )
+        for plan in plans
+    ]
+    places = [
+        Place(plan["ring"].split("-")[0], one["ip"], one["device"], one["drain"])
+        for plan in plans
+        for one in plan["partitions"]
+    ]
+    try:
+        limits = Thresholds(**(thresholds or {}))
+    except TypeError as error:
+        raise AnsibleFilterError(f"thresholds: {error}") from error
+    decision = decide(
+        rings,
+        hosts_from(bundles, servers, places),
+        version=version,
+        dispersion={str(policy): float(found) for policy, found in (dispersion or {}).items()},
+        thresholds=limits,
+    )
+    return {
+        "state": decision.state,
+        "reasons": list(decision.reasons),
+        "remarks": list(decision.remarks),
+        "rings": [
+            {
+                "ring": plan["ring"],
+                "step": plan["ring"] in decision.rings,
+                "replicas": plan["moves"]["replicas"],
+                "percent": plan["moves"]["percent"],
+                "bytes": bytes_to_move(plan["moves"]["percent"], servers)
+                if plan["ring"].startswith("object")
+                else None,
+                "on_their_way": plan["on_their_way"],
+            }
+            for plan in plans
+        ],
+    }
+
+
+def swift_convergence_message(decision: Mapping[str, Any], dry: bool = False) -> list[str]:
+    """Say a decision to a person, one line each."""
+    return message(decision, dry=dry)
+
+
+class FilterModule:
+    """Ansible's entry point."""
+
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        """The filters by name."""
+        return {
+            "swift_convergence": swift_convergence,
+            "swift_convergence_message": swift_convergence_message,
+        }
