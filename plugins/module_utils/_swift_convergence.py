@@ -85,8 +85,8 @@ def on_their_way(wish: Wish, devices: Mapping[int, Device]) -> List[Tuple[int, D
 class Thresholds:
     """What still lets a step go."""
 
-    unmounted: int = 0
-    quarantined: int = 10
+    unmounted: float = 0
+    quarantined: float = 10
     dispersion: float = 99.9
     # Seconds in which every daemon has found new ring files; Swift looks every 15 s.
     reload: float = 15.0
@@ -278,8 +278,8 @@ def _not_in_place(hosts: Sequence[Host], version: str, thresholds: Thresholds) -
         ]
         if host.version != version:
             reasons.append(
-                f"{host.name}: has the rings {host.version or 'of nobody'}, published are {version}:"
-                " run the playbook again when it is back"
+                f"{host.name}: has the rings {host.version or 'of nobody'}, published are "
+                f"{version}: run the playbook again when it is back"
             )
             continue
         loaded = host.activated + thresholds.reload
@@ -312,14 +312,14 @@ def _not_healthy(
     unmounted = [f"{host.name}/{disk}" for host in hosts for disk in host.unmounted]
     if len(unmounted) > thresholds.unmounted:
         reasons.append(
-            f"not mounted: {', '.join(unmounted)} (at most {thresholds.unmounted}): replace or "
+            f"not mounted: {', '.join(unmounted)} (at most {thresholds.unmounted:g}): replace or "
             "drain it"
         )
     quarantined = {host.name: host.quarantined for host in hosts if host.quarantined}
     if sum(quarantined.values()) > thresholds.quarantined:
         counts = ", ".join(f"{number} on {name}" for name, number in quarantined.items())
         reasons.append(
-            f"quarantined: {counts} (at most {thresholds.quarantined}): look at them below "
+            f"quarantined: {counts} (at most {thresholds.quarantined:g}): look at them below "
             "<disk>/quarantined and remove them there"
         )
     for policy, percent in sorted(dispersion.items()):

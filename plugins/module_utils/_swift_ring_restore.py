@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import io
 import os
 import tarfile
@@ -41,11 +42,9 @@ from ansible_collections.infn.cloud.plugins.module_utils._swift_ring_plan import
     refuse_multiple_moves,
 )
 
-try:
+# Where it is missing the module says so: SWIFT_IMPORT_ERROR in _swift_ring_files.
+with contextlib.suppress(ImportError):
     from swift.common.ring import RingBuilder
-except ImportError:
-    # The module says so: SWIFT_IMPORT_ERROR in _swift_ring_files.
-    pass
 
 
 @dataclass
