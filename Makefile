@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: The infn.cloud contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-down demo-report setup docs test-quick test clean
+.PHONY: help demo demo-down demo-report setup docs test-quick test test-all clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 14
@@ -26,6 +26,9 @@ test-quick: ## lint, sanity and unit tests: no hosts, no root
 
 test: ## everything: test-quick, then the demo federation, verified through real clients
 	@python3 scripts/test.py
+
+test-all: ## test, and what takes longer: every drill
+	@python3 scripts/test.py all
 
 clean: ## remove the Python environments and caches
 	rm -rf .venv .cache

@@ -8,10 +8,15 @@
   again    the same from the built and installed collection, in an empty directory: no change
   check    the backbone in check mode: no change announced where there is none
   verify   Molecule's default scenario on the same hosts: idempotence, tests/demo as a client
+  drills   playbooks/drills: a site, a line, a disk and bytes break under load, nothing is lost
   remove   the backbone taken off its hosts by playbook, and put to the test that nothing is left
   clean    the demo's removal, and that nothing of it is left
 
-Arguments choose some of them. Ends with one line, `N passed, N failed, N skipped`.
+Arguments choose some of them; `all` stands for all, with those that take longer:
+
+  longer   the other drills, after `drills`
+
+Ends with one line, `N passed, N failed, N skipped`.
 """
 
 from __future__ import annotations
@@ -183,6 +188,33 @@ def modules(tally: Tally) -> None:
     tally.add("modules: tests/integration", passed, failed, skipped, time.monotonic() - began)
 
 
+def drill(tally: Tally, name: str, **variables: object) -> None:
+    """Run one drill; its report is in .demo/drills, its table on the screen."""
+    began = time.monotonic()
+    chosen = json.dumps({"drill_federation": "demo", **variables})
+    code, _output = call(
+        str(VENV / "ansible-playbook"), f"playbooks/drills/{name}.yml", "-e", chosen
+    )
+    what = " ".join([name, *map(str, variables.values())])
+    tally.check(f"drill {what}", code == 0, time.monotonic() - began)
+
+
+def drills(tally: Tally) -> None:
+    drill(tally, "site_outage")
+    drill(tally, "wan_partition")
+    drill(tally, "disk_loss")
+    drill(tally, "bit_rot")
+
+
+def longer(tally: Tally) -> None:
+    drill(tally, "wan_partition", drill_direction="in")
+    drill(tally, "wan_partition", drill_direction="out")
+    drill(tally, "disk_loss", drill_loss="readonly")
+    drill(tally, "storage_host_kill")
+    drill(tally, "proxy_kill")
+    drill(tally, "ring_push_interrupted")
+
+
 def remove(tally: Tally) -> None:
     """Take the backbone off its hosts again; a second removal finds nothing to do."""
     began = time.monotonic()
@@ -244,12 +276,16 @@ def clean(tally: Tally) -> None:
 
 STEPS = {
     "quick": quick, "modules": modules, "demo": demo, "again": again, "check": check,
-    "verify": verify, "remove": remove, "clean": clean,
+    "verify": verify, "drills": drills, "longer": longer, "remove": remove, "clean": clean,
 }  # fmt: skip
+LONGER = {"longer"}
 
 
 def main() -> int:
-    chosen = sys.argv[1:] or list(STEPS)
+    everything = sys.argv[1:] in ([], ["all"])
+    chosen = sys.argv[1:]
+    if everything:
+        chosen = [name for name in STEPS if chosen or name not in LONGER]
     unknown = [name for name in chosen if name not in STEPS]
     if unknown:
         print(f"{__doc__}\nno such step: {', '.join(unknown)}", file=sys.stderr)
@@ -259,7 +295,7 @@ def main() -> int:
         # A machine without python3-venv: the same first step as `make demo` takes.
         subprocess.run(as_root(str(ROOT / "scripts" / "bootstrap")), check=True)
         subprocess.run([ROOT / "scripts" / "setup", "test"], check=True)
-    if not sys.argv[1:]:
+    if everything:
         running = ["pgrep", "-f", "conmon.*infn-cloud-demo"]
         if subprocess.run(running, stdout=subprocess.DEVNULL, check=False).returncode == 0:
             print(
