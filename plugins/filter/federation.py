@@ -128,20 +128,38 @@ def failover_servers(
     return servers
 
 
+def swift_disks(
+    disks: Mapping[str, Sequence[Mapping[str, Any]]],
+    draining: Sequence[str] = (),
+    leaving: Sequence[str] = (),
+) -> dict[str, list[dict[str, Any]]]:
+    """The disks that rings are made of, by host, each with what is wished of it.
+
+    A disk is drained where it says so itself, or its host is ``draining``. What ``leaving`` names,
+    a host or host/disk, is left out.
+    """
+    return {
+        host: [
+            {**disk, "drain": bool(disk.get("drain")) or host in draining}
+            for disk in own
+            if not {host, f"{host}/{disk['name']}"}.intersection(leaving)
+        ]
+        for host, own in disks.items()
+    }
+
+
 def swift_devices(
     sites: Mapping[str, Mapping[str, Any]],
     disks: Mapping[str, Sequence[Mapping[str, Any]]],
     port: int,
     replication_port: int,
-    draining: Sequence[str] = (),
     policy: str = "",
     regions: Sequence[str] = (),
 ) -> list[dict[str, Any]]:
     """The devices of one ring: every disk of every host, at the ports of one kind of server.
 
-    A disk is drained where it says so itself, or its host is among those that are drained. A disk
-    with ``policies`` is in the rings of these policies only; ``regions`` leaves out the hosts of
-    all others.
+    A disk with ``policies`` is in the rings of these policies only; ``regions`` leaves out the
+    hosts of all others.
     """
     place = _places(sites, disks)
     devices: list[dict[str, Any]] = []
@@ -165,7 +183,7 @@ def swift_devices(
                 "replication_ip": host["address"],
                 "replication_port": replication_port,
                 "meta": name,
-                "drain": bool(disk.get("drain")) or name in draining,
+                "drain": bool(disk.get("drain")),
             }
             for disk in own
             if policy in disk.get("policies", [policy])
@@ -203,7 +221,6 @@ def swift_policy_rings(
     sites: Mapping[str, Mapping[str, Any]],
     disks: Mapping[str, Sequence[Mapping[str, Any]]],
     part_power: int,
-    draining: Sequence[str] = (),
 ) -> list[dict[str, Any]]:
     """One object ring per policy, as the role swift_rings takes them."""
     wished = swift_policies.read(policies)
@@ -218,9 +235,7 @@ def swift_policy_rings(
             ]
     rings = []
     for policy in wished:
-        devices = swift_devices(
-            sites, disks, 6200, 6210, draining, policy.name, policy.regions
-        )
+        devices = swift_devices(sites, disks, 6200, 6210, policy.name, policy.regions)
         usable = sum(device["weight"] > 0 for device in devices)
         if usable < policy.fragments:
             faults.append(
@@ -321,6 +336,7 @@ class FilterModule:
             "keystone_endpoints": keystone_endpoints,
             "site_urls": site_urls,
             "swift_devices": swift_devices,
+            "swift_disks": swift_disks,
             "swift_encryption_faults": swift_encryption_faults,
             "swift_policy_affinity": swift_policy_affinity,
             "swift_policy_faults": swift_policy_faults,

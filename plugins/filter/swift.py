@@ -25,8 +25,9 @@ def swift_convergence(
     version: str,
     bundles: Mapping[str, Mapping[str, Any]],
     servers: Sequence[Mapping[str, Any]],
-    dispersion: Mapping[str, float] | None = None,
+    dispersion: Mapping[str, Any] | None = None,
     thresholds: Mapping[str, float] | None = None,
+    since: float = 0.0,
 ) -> dict[str, Any]:
     """What to do now: done, waiting (and for what), or step."""
     rings = [
@@ -51,13 +52,15 @@ def swift_convergence(
         rings,
         hosts_from(bundles, servers, places),
         version=version,
-        dispersion={str(policy): float(found) for policy, found in (dispersion or {}).items()},
+        dispersion=_in_place(dispersion or {}),
         thresholds=limits,
+        since=float(since),
     )
     return {
         "state": decision.state,
         "reasons": list(decision.reasons),
         "remarks": list(decision.remarks),
+        "underway": list(decision.underway),
         "rings": [
             {
                 "ring": plan["ring"],
@@ -71,6 +74,15 @@ def swift_convergence(
             }
             for plan in plans
         ],
+    }
+
+
+def _in_place(dispersion: Mapping[str, Any]) -> dict[str, float]:
+    """The percentages of swift_dispersion_info, by what they are of."""
+    figures = {f"objects ({name})": one for name, one in dispersion.get("object", {}).items()}
+    figures["containers"] = dispersion.get("container")
+    return {
+        what: float(one["copies_found_percent"]) for what, one in figures.items() if one is not None
     }
 
 

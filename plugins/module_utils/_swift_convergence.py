@@ -144,7 +144,10 @@ class Decision:
     reasons: Tuple[str, ...] = ()
     # Faults that do not concern what is reached already.
     remarks: Tuple[str, ...] = ()
+    # The rings that the step changes.
     rings: Tuple[str, ...] = ()
+    # The reasons to believe that some data is not where the published rings look for it.
+    underway: Tuple[str, ...] = ()
 
 
 def pass_began(kind: str, answer: Optional[Mapping[str, Any]]) -> Optional[float]:
@@ -241,14 +244,16 @@ def decide(
     version: str,
     dispersion: Mapping[str, float],
     thresholds: Thresholds,
+    since: float = 0.0,
 ) -> Decision:
     """Decide whether the next step may go.
 
-    `version` is the bundle that was published last, `dispersion` the percentage of copies found
-    by storage policy. A step needs all data of the last one in its place: then at most one copy
-    of anything is on its way, whatever happens meanwhile.
+    `version` is the bundle that was published last, `dispersion` the percentage of copies in
+    place, by what they are of. A step needs all data of the last one in its place: then at most one copy
+    of anything is on its way, whatever happens meanwhile. `since` is another time after which a
+    replication pass must begin: when a disk was replaced.
     """
-    placing = _not_in_place(hosts, version, thresholds)
+    placing = _not_in_place(hosts, version, thresholds, since)
     health = _not_healthy(hosts, dispersion, thresholds)
     times = [
         f"{ring.name}: min_part_hours: {_duration(ring.seconds_left)} left"
@@ -258,12 +263,16 @@ def decide(
     pending = tuple(ring.name for ring in rings if ring.pending)
     if not pending and not times:
         # Nothing more to move: the health of the cluster is worth a remark, not a wait.
-        return Decision("waiting" if placing else "done", tuple(placing), tuple(health))
+        state = "waiting" if placing else "done"
+        return Decision(state, tuple(placing), tuple(health), (), tuple(placing))
     reasons = tuple(times + placing + health)
-    return Decision("waiting" if reasons else "step", reasons, (), pending)
+    state = "waiting" if reasons else "step"
+    return Decision(state, reasons, (), pending, tuple(placing))
 
 
-def _not_in_place(hosts: Sequence[Host], version: str, thresholds: Thresholds) -> List[str]:
+def _not_in_place(
+    hosts: Sequence[Host], version: str, thresholds: Thresholds, since: float
+) -> List[str]:
     reasons = []
     for host in hosts:
         silent = {kind: error for kind, error in host.errors.items() if error}
@@ -282,7 +291,7 @@ def _not_in_place(hosts: Sequence[Host], version: str, thresholds: Thresholds) -
                 f"{version}: run the playbook again when it is back"
             )
             continue
-        loaded = host.activated + thresholds.reload
+        loaded = max(host.activated + thresholds.reload, since)
         late = [
             kind
             for kind, error in host.errors.items()
@@ -290,8 +299,8 @@ def _not_in_place(hosts: Sequence[Host], version: str, thresholds: Thresholds) -
         ]
         if late:
             reasons.append(
-                f"{host.name}: no whole replication pass of {_and(late)}s since it has these rings"
-                f" ({_clock(host.activated)})"
+                f"{host.name}: no whole replication pass of {_and(late)}s that began after "
+                f"{_clock(loaded)}"
             )
         failed = {
             kind: disks for kind, disks in host.failures.items() if disks and kind not in late
@@ -322,10 +331,10 @@ def _not_healthy(
             f"quarantined: {counts} (at most {thresholds.quarantined:g}): look at them below "
             "<disk>/quarantined and remove them there"
         )
-    for policy, percent in sorted(dispersion.items()):
+    for what, percent in sorted(dispersion.items()):
         if percent < thresholds.dispersion:
             reasons.append(
-                f"dispersion of policy {policy}: {percent:.2f} % of copies found (at least "
+                f"dispersion: {percent:.2f} % of the copies of {what} are in place (at least "
                 f"{thresholds.dispersion:g} %)"
             )
     return reasons

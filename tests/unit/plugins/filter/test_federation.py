@@ -19,6 +19,7 @@ from ansible_collections.infn.cloud.plugins.filter.federation import (
     keystone_endpoints,
     site_urls,
     swift_devices,
+    swift_disks,
     swift_policy_affinity,
     swift_policy_faults,
     swift_policy_rings,
@@ -185,9 +186,15 @@ def test_a_disk_is_drained_by_itself_or_with_its_host() -> None:
         "cnaf-st1": [{"name": "d1", "drain": True}, {"name": "d2"}],
         "bari-st1": [{"name": "d1"}],
     }
-    devices = swift_devices(SITES, disks, 6200, 6210, ["bari-st1"])
+    devices = swift_devices(SITES, swift_disks(disks, ["bari-st1"]), 6200, 6210)
     assert [device["drain"] for device in devices] == [True, False, True]
     assert {device["weight"] for device in devices} == {100.0}, "what a step is a share of"
+
+
+def test_a_disk_leaves_by_itself_or_with_its_host() -> None:
+    disks = {"cnaf-st1": [{"name": "d1"}, {"name": "d2"}], "bari-st1": [{"name": "d1"}]}
+    left = swift_disks(disks, [], ["cnaf-st1/d2", "bari-st1"])
+    assert left == {"cnaf-st1": [{"name": "d1", "drain": False}], "bari-st1": []}
 
 
 def test_a_site_without_a_region_has_no_place_in_the_rings() -> None:

@@ -157,7 +157,7 @@ def waits_for(**values):
 
 class TestGates:
     def test_a_step_goes_for_the_rings_that_have_one(self):
-        assert decision([PENDING, STILL]) == Decision("step", (), (), ("object",))
+        assert decision([PENDING, STILL]) == Decision("step", rings=("object",))
 
     def test_nothing_to_move_is_done(self):
         assert decision([STILL]).state == "done"
@@ -178,16 +178,22 @@ class TestGates:
 
     def test_a_pass_must_begin_after_the_rings_were_loaded(self):
         assert waits_for(passes={**GOOD.passes, "object": NOW + 14}) == [
-            "bari-st1: no whole replication pass of objects since it has these rings "
-            "(2026-11-23 16:06:40 UTC)"
+            "bari-st1: no whole replication pass of objects that began after "
+            "2026-11-23 16:06:55 UTC"
         ]
         assert decision(hosts=[replace(GOOD, passes=dict.fromkeys(GOOD.passes, NOW + 15))]).rings
         early = replace(GOOD, passes=dict.fromkeys(GOOD.passes, NOW + 1))
         assert decision(hosts=[early], reload=1).rings
 
+    def test_a_pass_must_begin_after_a_disk_was_replaced(self):
+        found = decide(
+            [STILL], [GOOD], version="abc", dispersion={}, thresholds=Thresholds(), since=NOW + 21
+        )
+        assert found.state == "waiting" and found.underway == found.reasons
+
     def test_no_pass_at_all(self):
         (reason,) = waits_for(passes={})
-        assert "of accounts, containers and objects since" in reason
+        assert "of accounts, containers and objects that" in reason
 
     def test_a_pass_that_failed_for_a_disk(self):
         disks = [f"10.0.0.1/d{number}" for number in range(5)]
@@ -209,7 +215,7 @@ class TestGates:
 
     def test_a_host_that_is_drained_and_alive_must_give_its_data_away(self):
         (reason,) = waits_for(draining=True, passes={**GOOD.passes, "container": NOW})
-        assert "no whole replication pass of containers since" in reason
+        assert "no whole replication pass of containers that" in reason
 
     def test_one_server_that_is_away(self):
         (reason,) = waits_for(errors={**GOOD.errors, "object": "GET /recon: timed out"})
@@ -231,11 +237,11 @@ class TestGates:
         assert decision(hosts=hosts, quarantined=11).state == "step"
 
     def test_dispersion(self):
-        found = decision(dispersion={"0": 99.95, "1": 99.2})
+        found = decision(dispersion={"containers": 99.95, "objects (gold)": 99.2})
         assert found.reasons == (
-            "dispersion of policy 1: 99.20 % of copies found (at least 99.9 %)",
+            "dispersion: 99.20 % of the copies of objects (gold) are in place (at least 99.9 %)",
         )
-        assert decision(dispersion={"0": 99.9}).state == "step"
+        assert decision(dispersion={"containers": 99.9}).state == "step"
 
     def test_bad_health_does_not_undo_what_is_done(self):
         found = decision([STILL], [replace(GOOD, unmounted=["d1"])], {"0": 90.0})
