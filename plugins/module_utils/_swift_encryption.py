@@ -45,13 +45,19 @@ def faults_of(secrets: Mapping[str, str], active: str, found: str = "") -> List[
             f"swift_common_encryption_active is '{active}'; name one of"
             f" {', '.join(sorted(secrets))}"
         )
-    return faults + _losses(secrets, found)
-
-
-def _losses(secrets: Mapping[str, str], found: str) -> List[str]:
-    """Name the secrets that are there and would be lost, and with them all that they encrypted."""
     there = parse(found)
     known = dict(there["keymaster"]) if there.has_section("keymaster") else {}
+    if known and active in secrets and active not in known:
+        faults.append(
+            f"secret {active} is not there yet, and hosts that have not got it could not read what"
+            " others encrypt with it: add it in a run in which"
+            f" swift_common_encryption_active is still one of {', '.join(sorted(known))}"
+        )
+    return faults + _losses(secrets, known)
+
+
+def _losses(secrets: Mapping[str, str], known: Mapping[str, str]) -> List[str]:
+    """Name the secrets that are there and would be lost, and with them all that they encrypted."""
     faults = []
     for name, checksum in sorted(known.items()):
         if name not in secrets:

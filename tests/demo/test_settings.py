@@ -22,6 +22,11 @@ import pytest
 pytestmark = pytest.mark.drill
 
 ORIGIN = "https://portal.example.org"
+# What is tried along with the encryption.
+SEEN: dict[str, Any] = {
+    "swift_proxy_cors_allow_origin": [ORIGIN],
+    "swift_proxy_ratelimit_account": 2,
+}
 TAGS = "swift_common_configure,swift_storage_configure,swift_storage_service,swift_proxy"
 
 
@@ -85,12 +90,19 @@ def encrypted(demo, settings, at_rest) -> Iterator[dict[str, str]]:
     try:
         swift.put_container(container)
         swift.put_object(container, "before", marker * 100, headers={"X-Object-Meta-M": marker})
-        run = settings.apply(
-            swift_common_encryption_secrets=settings.secrets,
-            swift_common_encryption_active="one",
-            swift_proxy_cors_allow_origin=[ORIGIN],
-            swift_proxy_ratelimit_account=2,
-        )
+        wish: dict[str, Any] = {
+            "swift_common_encryption_secrets": dict(settings.secrets),
+            "swift_common_encryption_active": "one",
+        }
+        early = settings.apply(**wish)
+        assert early.rc != 0 and "cannot decrypt yet" in early.text, early.text
+        assert not any(stats["changed"] for stats in early.stats.values()), early.stats
+        # First all proxies learn to decrypt, then they encrypt; the next secret comes along.
+        first = settings.apply(**wish, swift_proxy_encryption="decrypt", **SEEN)
+        assert first.rc == 0, first.text
+        settings.secrets["two"] = root_secret()
+        wish["swift_common_encryption_secrets"] = settings.secrets
+        run = settings.apply(**wish, **SEEN)
         assert run.rc == 0, run.text
         yield {"container": container, "before": marker}
     finally:
@@ -186,7 +198,6 @@ def test_limits_on_requests_hold_and_spare_whom_they_shall(demo, settings, encry
     """Together with the rotation of the encryption's secret: one run of the playbook for both."""
     # Two a second: 20 requests take at least 9 seconds.
     assert seconds(demo, 10) > 9
-    settings.secrets["two"] = root_secret()
     run = settings.apply(
         swift_common_encryption_secrets=settings.secrets,
         swift_common_encryption_active="two",
@@ -214,6 +225,7 @@ def test_a_rotated_secret_leaves_everything_readable(demo, settings, encrypted, 
         ({"take": "one"}, "secret one is there and would be taken away"),
         ({"replace": "one"}, "secret one has another value than the one that is there"),
         ({"off": True}, "secret one is there and would be taken away"),
+        ({"add": "three"}, "secret three is not there yet"),
         ({"mode": "none"}, "set it to decrypt to store new data in clear"),
     ],
 )
@@ -223,9 +235,12 @@ def test_to_lose_a_secret_is_refused(demo, settings, encrypted, change, says) ->
         del known["one"]
     if "replace" in change:
         known["one"] = root_secret()
+    if "add" in change:
+        known["three"] = root_secret()
+    active = change.get("add", "two")
     variables: dict[str, Any] = {
         "swift_common_encryption_secrets": {} if "off" in change else known,
-        "swift_common_encryption_active": "" if "off" in change else "two",
+        "swift_common_encryption_active": "" if "off" in change else active,
     }
     if "mode" in change:
         variables["swift_proxy_encryption"] = "none"
