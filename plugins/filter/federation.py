@@ -148,6 +148,17 @@ def swift_disks(
     }
 
 
+# What of a disk concerns the rings alone.
+_OF_RINGS = frozenset(("weight", "drain", "policies"))
+
+
+def disks_to_mount(disks: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Disks as the module storage_disks takes them: without what concerns the rings."""
+    return [
+        {key: value for key, value in disk.items() if key not in _OF_RINGS} for disk in disks
+    ]
+
+
 def swift_devices(
     sites: Mapping[str, Mapping[str, Any]],
     disks: Mapping[str, Sequence[Mapping[str, Any]]],
@@ -331,6 +342,7 @@ class FilterModule:
             "as_dicts": as_dicts,
             "by_family": by_family,
             "clock_skew": clock_skew,
+            "disks_to_mount": disks_to_mount,
             "failover_servers": failover_servers,
             "host_names": host_names,
             "keystone_endpoints": keystone_endpoints,

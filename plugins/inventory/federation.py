@@ -25,9 +25,9 @@ description:
     C(site_coupling), C(site_location) (C(city), C(latitude), C(longitude)) and C(site_network),
     null where the file says nothing.
   - The group C(all) has C(federation_name), C(federation_domain) and C(federation_sites), a
-    dictionary from the name of a site to C(region), C(region_name), C(coupling), C(network),
-    C(endpoint) and C(hosts), the latter a dictionary from the name of a host to C(address),
-    C(services) and C(zone).
+    dictionary from the name of a site to C(region), C(region_name), C(coupling), C(location),
+    C(network), C(endpoint) and C(hosts), the latter a dictionary from the name of a host to
+    C(address), C(services) and C(zone).
   - A host has C(ansible_host), C(site_zone) and what its O(sites[].hosts[].vars) say.
 notes:
   - Values in O(sites[].hosts[].vars) may be templates, as in a YAML inventory, because the file is

@@ -118,6 +118,10 @@ class Location:
     latitude: Optional[float]
     longitude: Optional[float]
 
+    def variables(self) -> dict[str, Any]:
+        """The place as a variable, null where the file says nothing."""
+        return {"city": self.city, "latitude": self.latitude, "longitude": self.longitude}
+
 
 @dataclass(frozen=True)
 class Site:
@@ -142,11 +146,7 @@ class Site:
             "site_region": self.region,
             "site_region_name": self.region_name,
             "site_coupling": self.coupling,
-            "site_location": {
-                "city": self.location.city,
-                "latitude": self.location.latitude,
-                "longitude": self.location.longitude,
-            },
+            "site_location": self.location.variables(),
             "site_network": None if self.network is None else str(self.network),
         }
 
@@ -167,6 +167,7 @@ class Federation:
                     "region": site.region,
                     "region_name": site.region_name,
                     "coupling": site.coupling,
+                    "location": site.location.variables(),
                     "network": None if site.network is None else str(site.network),
                     "endpoint": site.endpoint or f"{site.name}.{self.domain}",
                     "hosts": {

@@ -491,7 +491,10 @@ def dispersion(params: Mapping[str, Any]) -> Dict[str, Any]:
             retries=params["retries"],
             until=begun + params["deadline"],
         )
-        figures = count(asked, len(names), ring.partition_count)
+        figures = {
+            "policy_index": what.index,
+            **count(asked, len(names), ring.partition_count),
+        }
         if what.kind == "container":
             found["container"] = figures
         else:

@@ -92,6 +92,9 @@ dispersion:
         regions:
           description: The same three figures by number of the region.
           type: dict
+        policy_index:
+          description: Index of the policy; of the default policy, for containers.
+          type: int
         samples:
           description: Partitions that were asked for.
           type: int
@@ -114,6 +117,7 @@ dispersion:
         missing: {"0": 163, "1": 0, "2": 0, "3": 0}
         overlapping: 0
         partitions: 16384
+        policy_index: 0
         regions:
           "1": {copies_expected: 163, copies_found: 163, copies_found_percent: 100.0}
           "2": {copies_expected: 163, copies_found: 163, copies_found_percent: 100.0}

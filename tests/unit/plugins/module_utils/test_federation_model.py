@@ -68,6 +68,7 @@ def test_variables_are_plain_and_complete() -> None:
             "region": 1,
             "region_name": "cnaf",
             "coupling": "backbone",
+            "location": {"city": "Bologna", "latitude": 44.5, "longitude": 11.34},
             "network": "10.201.1.0/24",
             "endpoint": "cnaf.demo.test",
             "hosts": {
@@ -83,6 +84,7 @@ def test_variables_are_plain_and_complete() -> None:
             "region": None,
             "region_name": "Rome2",
             "coupling": "federated",
+            "location": {"city": None, "latitude": None, "longitude": None},
             "network": None,
             "endpoint": "rome-2.demo.test",
             "hosts": {},
