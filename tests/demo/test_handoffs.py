@@ -5,76 +5,15 @@
 from __future__ import annotations
 
 import concurrent.futures
-import contextlib
 import os
-import shutil
-import subprocess
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 
 pytestmark = pytest.mark.drill
 
-TESTBED = Path(__file__).resolve().parents[2] / "scripts" / "testbed"
 OBJECTS = 10
 # Devices that are no primary ones of a partition: six disks, three copies.
 HANDOFFS = 3
-
-
-def root() -> list[str]:
-    if os.geteuid() == 0:
-        return []
-    found = shutil.which("sudo")
-    if found and subprocess.run([found, "-n", "true"], check=False).returncode == 0:
-        return [found, "-n"]
-    pytest.skip("the demo's hosts are stopped and started by root only: run it as root")
-
-
-@dataclass(frozen=True)
-class Away:
-    """A storage host that can be taken away."""
-
-    name: str
-    stop: Callable[[], None]
-    start: Callable[[], None]
-
-
-@pytest.fixture
-def away(demo, wait) -> Iterator[Away]:
-    """The storage host of another site than the one that plans the rings."""
-    become = root()
-    home = demo.site_of(demo.builder)
-    name = min(host for host in demo.storage if host not in home.hosts)
-
-    def podman(*args: str) -> None:
-        done = subprocess.run(
-            [*become, TESTBED, "podman", *args, name],
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=120,
-        )
-        assert done.returncode == 0, f"podman {args[0]} {name}: {done.stderr}"
-
-    def ready() -> None:
-        # Not the whole system: systemd waits for udev, which the demo's hosts lack, 90 s long.
-        units = " ".join(f"swift-{kind}.service" for kind in ("account", "container", "object"))
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            state = demo.shell(name, f"systemctl is-active {units}", check=False, timeout=20)
-            assert state.split() == ["active"] * 3, f"{name}: {units}: {state!r}"
-            return
-        raise AssertionError(f"{name} does not answer")
-
-    def start() -> None:
-        podman("start")
-        wait(ready, 90, every=2)
-
-    try:
-        yield Away(name, lambda: podman("stop", "--time", "30"), start)
-    finally:
-        start()
 
 
 def mounts(demo, host: str) -> str:

@@ -12,9 +12,17 @@ from collections.abc import Iterable
 
 import pytest
 
-GATEWAY = {"nftables.service", "haproxy.service", "memcached.service", "swift-proxy.service"}
+MESH_UNITS = {"wan-mesh-tunnel.service", "wan-mesh-routes.service", "wan-mesh-guard.service"}
+GATEWAY = {
+    "nftables.service",
+    *MESH_UNITS,
+    "haproxy.service",
+    "memcached.service",
+    "swift-proxy.service",
+}
 STORAGE = {
     "nftables.service",
+    *MESH_UNITS,
     "rsync.service",
     "swift-account.service",
     "swift-account-auditor.service",
@@ -41,6 +49,7 @@ STORAGE = {
 KINDS = {"account": (6202, 6212), "container": (6201, 6211), "object": (6200, 6210)}
 # Open to everyone, on each host; and on gateways besides.
 SSH, PUBLIC = 22, (5000, 8080)
+MESH = {("udp", "0.0.0.0:51820"), ("udp", "[::]:51820"), ("udp", "*:51820")}
 
 # Runs on a host, or on this machine: which of address:port let one connect.
 PROBE = """
@@ -192,6 +201,8 @@ def test_no_service_listens_where_it_should_not(demo) -> None:
             allowed |= {"127.0.0.1:3306"}
         for line in demo.shell(name, "ss -H -ltnup").splitlines():
             fields = line.split()
+            if (fields[0], fields[4]) in MESH:
+                continue
             if fields[4] not in allowed or fields[0] != "tcp":
                 strange.append(f"{name}: {fields[0]} {fields[4]} {fields[6:]}")
     assert not strange, "\n".join(strange)
