@@ -7,7 +7,7 @@
   demo report prints the last report again
 
 Needs Debian 12 or 13, and root or sudo. Leaves in .demo/ what a person or a tool needs:
-ssh_config, openrc-<site>, s3-<site>.env, ca.pem, report.json, and a log per phase.
+ssh_config, openrc-<site>, s3-<site>.env, ca.pem, report.json, report.html, and a log per phase.
 """
 
 from __future__ import annotations
@@ -199,6 +199,7 @@ def up() -> int:
         phase("deploy", "Deploy the backbone", playbook("backbone"))
         phase("client", "Make a project and its credentials", playbook("demo/client"))
         phase("use", "Use it", [str(VENV / "python"), str(ROOT / "scripts" / "demo_use.py")])
+        phase("status", "Look at it as its administrators do", playbook("operations/swift_status"))
 
     report = json.loads((DEMO / "use.json").read_text(encoding="utf-8"))
     report["phases"] = phases
@@ -249,6 +250,7 @@ def show_report(report: dict) -> int:  # type: ignore[type-arg]
     print(f"\nUse it:   . {shlex.quote(str(DEMO / 'openrc-bari'))}")
     print(f"          {client} object store account show")
     print(f"          ssh -F {shlex.quote(str(DEMO / 'ssh_config'))} bari-st1")
+    print(f"See it:   {DEMO / 'report.html'}")
     print("Remove:   make demo-down")
     return 0 if report["ok"] else 1
 

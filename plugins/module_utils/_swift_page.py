@@ -483,14 +483,17 @@ def chart(
         if len(piece) > 1:
             way = "L".join(f"{x:.1f} {y:.1f}" for x, y in piece)
             first, last = piece[0][0], piece[-1][0]
-            drawn.append(
-                tag("path", d=f"M{first:.1f} {base}L{way}L{last:.1f} {base}Z", class_="area")
-            )
+            # An area says that the ground is zero.
+            if low == 0:
+                under = f"M{first:.1f} {base}L{way}L{last:.1f} {base}Z"
+                drawn.append(tag("path", d=under, class_="area"))
             drawn.append(tag("path", d=f"M{way}", class_="curve"))
         elif piece:
             drawn.append(
                 tag("circle", cx=f"{piece[0][0]:.1f}", cy=f"{piece[0][1]:.1f}", r=2.5, class_="dot")
             )
+    if low:
+        drawn.append(tag("text", say(low), x=0, y=base - 4))
     last_known = max(index for index, value in enumerate(values) if value is not None)
     x, y = at(last_known, values[last_known] or 0.0)
     drawn.append(tag("circle", cx=f"{x:.1f}", cy=f"{y:.1f}", r=3, class_="dot"))

@@ -93,6 +93,7 @@ tbody th, thead th:first-child { text-align: left; font-weight: 500; }
 tbody th small { color: var(--soft); font-weight: 400; margin-left: .35rem; }
 td small { color: var(--soft); }
 td.alert, td .alert { color: var(--alert); font-weight: 600; }
+.scroll tbody th { position: sticky; left: 0; background: var(--paper); padding-right: .6rem; }
 tr.site th { padding-top: 1.1rem; color: var(--soft); font-weight: 500; font-size: .8125rem; }
 code { font: .8125rem ui-monospace, "SF Mono", Menlo, Consolas, monospace; }
 td code { color: var(--soft); }
