@@ -92,6 +92,22 @@ def host_names(sites: Mapping[str, Mapping[str, Any]], domain: str) -> list[dict
     ]
 
 
+def galera_members(
+    sites: Mapping[str, Mapping[str, Any]], hosts: Sequence[str]
+) -> list[dict[str, Any]]:
+    """The members of a database cluster, a segment per region: between regions each write travels
+    once."""
+    place = _places(sites, hosts)
+    return [
+        {
+            "name": name,
+            "address": place[name].host["address"],
+            "segment": place[name].site["region"] or 0,
+        }
+        for name in hosts
+    ]
+
+
 def site_urls(sites: Mapping[str, Mapping[str, Any]], pattern: str) -> dict[str, str]:
     """A URL per backbone region: the pattern with the site's endpoint in place of ``%s``."""
     return {
@@ -344,6 +360,7 @@ class FilterModule:
             "clock_skew": clock_skew,
             "disks_to_mount": disks_to_mount,
             "failover_servers": failover_servers,
+            "galera_members": galera_members,
             "host_names": host_names,
             "keystone_endpoints": keystone_endpoints,
             "site_urls": site_urls,
