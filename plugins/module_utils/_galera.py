@@ -125,8 +125,8 @@ def plan_cluster(answers: Mapping[str, Mapping[str, Any]], wish: Wish) -> Plan:
     if veterans:
         return Plan(
             problems=[
-                f"The cluster has run before (on {', '.join(veterans)}) and runs nowhere now. Start "
-                "it from the server with the latest data: "
+                f"The cluster has run before (on {', '.join(veterans)}) and runs nowhere now. "
+                "Start it from the server with the latest data: "
                 "ansible-playbook infn.cloud.operations.galera_recover"
             ]
         )
@@ -205,6 +205,10 @@ def _plan_first(known: Mapping[str, Mapping[str, Any]], wish: Wish) -> Plan:
 def _plan_recovery(known: Mapping[str, Mapping[str, Any]], veterans: list[str], wish: Wish) -> Plan:
     """Elect the server with the last write. Ties go to the one that knows it was the last."""
     others = [name for name in known if name not in veterans]
+    # While a server runs its last write is not known yet; whoever carries this out stops it first.
+    stopped = [
+        name for name in veterans if not known[name]["running"] and not known[name]["starting"]
+    ]
     if wish.bootstrap_host:
         if wish.bootstrap_host not in known:
             return Plan(
@@ -214,8 +218,8 @@ def _plan_recovery(known: Mapping[str, Mapping[str, Any]], veterans: list[str], 
             )
         chosen = wish.bootstrap_host
     else:
-        uuids = {known[name]["recovered_uuid"] for name in veterans}
-        lacking = [name for name in veterans if not known[name]["recovered_uuid"]]
+        uuids = {known[name]["recovered_uuid"] for name in stopped}
+        lacking = [name for name in stopped if not known[name]["recovered_uuid"]]
         if lacking:
             return Plan(
                 problems=[
@@ -225,7 +229,7 @@ def _plan_recovery(known: Mapping[str, Mapping[str, Any]], veterans: list[str], 
                 ]
             )
         if len(uuids) > 1:
-            shown = "; ".join(f"{name}: {known[name]['recovered_uuid']}" for name in veterans)
+            shown = "; ".join(f"{name}: {known[name]['recovered_uuid']}" for name in stopped)
             return Plan(
                 problems=[
                     f"The servers come from different clusters ({shown}): name the one whose data "

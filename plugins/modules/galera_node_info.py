@@ -129,9 +129,9 @@ ARGUMENTS: dict[str, Any] = {
     "data_dir": {"type": "path", "default": "/var/lib/mysql"},
     "recover": {"type": "bool", "default": False},
 }
+# A server without a quorum answers nothing else.
 QUESTION = """
-    SELECT 'version', VERSION();
-    SHOW GLOBAL VARIABLES WHERE Variable_name IN ('wsrep_on', 'wsrep_provider_options');
+    SHOW GLOBAL VARIABLES WHERE Variable_name IN ('version', 'wsrep_on', 'wsrep_provider_options');
     SHOW GLOBAL STATUS LIKE 'wsrep%';
 """
 

@@ -378,20 +378,34 @@ def wait() -> Callable[..., Any]:
 
 
 @pytest.fixture
+def podman() -> Callable[..., None]:
+    """Stops and starts the demo's hosts, as a power switch does."""
+    become: list[str] = []
+    if os.geteuid() != 0:
+        sudo = shutil.which("sudo")
+        if not sudo or subprocess.run([sudo, "-n", "true"], check=False).returncode:
+            pytest.skip("the demo's hosts are stopped and started by root only: run it as root")
+        become = [sudo, "-n"]
+
+    def call(*words: str) -> None:
+        done = subprocess.run(
+            [*become, TESTBED, "podman", *words],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+        assert done.returncode == 0, f"podman {' '.join(words)}: {done.stderr}"
+
+    return call
+
+
+@pytest.fixture
 def container(demo: Demo) -> Iterator[str]:
     """A name for a container, which is removed with all that is in it."""
     name = f"demo-test-{secrets.token_hex(4)}"
     yield name
     demo.empty(name)
-
-
-def root() -> list[str]:
-    if os.geteuid() == 0:
-        return []
-    found = shutil.which("sudo")
-    if found and subprocess.run([found, "-n", "true"], check=False).returncode == 0:
-        return [found, "-n"]
-    pytest.skip("the demo's hosts are stopped and started by root only: run it as root")
 
 
 @dataclass(frozen=True)
@@ -404,21 +418,10 @@ class Away:
 
 
 @pytest.fixture
-def away(demo: Demo) -> Iterator[Away]:
+def away(demo: Demo, podman: Callable[..., None]) -> Iterator[Away]:
     """The storage host of another site than the one that plans the rings."""
-    become = root()
     home = demo.site_of(demo.builder)
     name = min(host for host in demo.storage if host not in home.hosts)
-
-    def podman(*args: str) -> None:
-        done = subprocess.run(
-            [*become, TESTBED, "podman", *args, name],
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=120,
-        )
-        assert done.returncode == 0, f"podman {args[0]} {name}: {done.stderr}"
 
     def ready() -> None:
         # Not the whole system: systemd waits for udev, which the demo's hosts lack, 90 s long.
@@ -430,10 +433,10 @@ def away(demo: Demo) -> Iterator[Away]:
         raise AssertionError(f"{name} does not answer")
 
     def start() -> None:
-        podman("start")
+        podman("start", name)
         eventually(ready, 90, every=2)
 
     try:
-        yield Away(name, lambda: podman("stop", "--time", "30"), start)
+        yield Away(name, lambda: podman("stop", "--time", "30", name), start)
     finally:
         start()

@@ -164,7 +164,7 @@ def test_hosts_of_the_federation_reach_memcached(demo) -> None:
 def test_strangers_reach_only_what_is_public(demo) -> None:
     """This machine has an address in each site's network, and is no host of the federation."""
     own = [port for pair in KINDS.values() for port in pair]
-    private = (*own, 873, 11211, 3306, 5001, 8081)
+    private = (*own, 873, 11211, 3306, 4444, 4567, 4568, 5001, 8081)
     wished = {}
     for name, address in demo.hosts.items():
         gates = PUBLIC if name in demo.gateways else ()
@@ -198,7 +198,7 @@ def test_no_service_listens_where_it_should_not(demo) -> None:
         if name in demo.groups("keystone"):
             allowed |= {"127.0.0.1:5001"}
         if name in demo.groups("database"):
-            allowed |= {"127.0.0.1:3306"}
+            allowed |= {"127.0.0.1:3306", f"{address}:4567"}
         for line in demo.shell(name, "ss -H -ltnup").splitlines():
             fields = line.split()
             if (fields[0], fields[4]) in MESH:
@@ -278,6 +278,8 @@ def test_rsync_has_a_module_for_each_disk(demo) -> None:
         ("swift_proxy", "/etc/swift/proxy-server.conf", "root:swift", 0o640),
         ("swift_proxy", "/etc/swift/container-sync-realms.conf", "root:swift", 0o640),
         ("keystone", "/etc/keystone/keystone.conf", "root:keystone", 0o640),
+        ("database", "/etc/mysql/galera/key.pem", "root:mysql", 0o640),
+        ("keystone", "/var/lib/keystone/keys", "keystone:keystone", 0o700),
         ("keystone", "/etc/keystone/fernet-keys", "keystone:keystone", 0o700),
         ("keystone", "/etc/keystone/credential-keys", "keystone:keystone", 0o700),
         ("gateway", "/etc/haproxy/tls/site.pem", "root:haproxy", 0o640),

@@ -202,6 +202,28 @@ REFUSALS = [
         mariadb_databases=[{"name": "keystone", "user": "keystone", "password": ""}],
     ),
     central(
+        "two voters",
+        "galera",
+        "2 votes (cnaf-gw1, bari-gw1) cannot always tell a majority",
+        "an arbitrator, which holds no data",
+        galera_members=[
+            {"name": "cnaf-gw1", "address": "192.0.2.1", "segment": 1},
+            {"name": "bari-gw1", "address": "192.0.2.2", "segment": 2},
+        ],
+    ),
+    central(
+        "replication in clear",
+        "galera",
+        "replication without TLS is not offered",
+        galera_private_key="",
+    ),
+    central(
+        "keys of Keystone that would pile up",
+        "keystone",
+        "keystone_key_rotation (60 s) must be an hour at least",
+        keystone_key_rotation=60,
+    ),
+    central(
         "databases removed unasked",
         "mariadb",
         "would remove every database below /var/lib/mysql of cnaf-gw1",
