@@ -170,9 +170,7 @@ _OF_RINGS = frozenset(("weight", "drain", "policies"))
 
 def disks_to_mount(disks: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Disks as the module storage_disks takes them: without what concerns the rings."""
-    return [
-        {key: value for key, value in disk.items() if key not in _OF_RINGS} for disk in disks
-    ]
+    return [{key: value for key, value in disk.items() if key not in _OF_RINGS} for disk in disks]
 
 
 def swift_devices(
