@@ -9,6 +9,7 @@
   check    the backbone in check mode: no change announced where there is none
   verify   Molecule's default scenario on the same hosts: idempotence, tests/demo as a client
   drills   playbooks/drills: a site, a line, a disk and bytes break under load, nothing is lost
+  ringlife a storage node and a disk join, leave and die; a lost builder (docs/operations/rings.md)
   remove   the backbone taken off its hosts by playbook, and put to the test that nothing is left
   clean    the demo's removal, and that nothing of it is left
 
@@ -174,6 +175,19 @@ def verify(tally: Tally) -> None:
     tally.add("verify: tests/demo", passed, failed, skipped, time.monotonic() - began)
 
 
+def ringlife(tally: Tally) -> None:
+    """Through the years with a second storage node, which goes again."""
+    began = time.monotonic()
+    results = DEMO / "ringlife.xml"
+    results.unlink(missing_ok=True)
+    code, _output = call(*as_root(str(VENV / "python"), "-m", "pytest", "tests/demo", "-q", "-m",
+                                  "ringlife", "-x", "-p", "no:cacheprovider",
+                                  f"--junitxml={results}"))  # fmt: skip
+    passed, failed, skipped = junit(results)
+    failed = failed or int(code != 0)
+    tally.add("ringlife: the life of the rings", passed, failed, skipped, time.monotonic() - began)
+
+
 def modules(tally: Tally) -> None:
     began = time.monotonic()
     if call("scripts/setup", "keystone")[0]:
@@ -278,7 +292,8 @@ def clean(tally: Tally) -> None:
 
 STEPS = {
     "quick": quick, "modules": modules, "demo": demo, "again": again, "check": check,
-    "verify": verify, "drills": drills, "longer": longer, "remove": remove, "clean": clean,
+    "verify": verify, "drills": drills, "longer": longer, "ringlife": ringlife, "remove": remove,
+    "clean": clean,
 }  # fmt: skip
 LONGER = {"longer"}
 

@@ -249,9 +249,9 @@ def decide(
     """Decide whether the next step may go.
 
     `version` is the bundle that was published last, `dispersion` the percentage of copies in
-    place, by what they are of. A step needs all data of the last one in its place: then at most one
-    copy of anything is on its way, whatever happens meanwhile. `since` is another time after which
-    a replication pass must begin: when a disk was replaced.
+    place, by what they are of. A step needs all data of the last one in its place: then at most
+    one copy of anything is on its way, whatever happens meanwhile. `since` is another time after
+    which a replication pass must begin: when a disk was replaced.
     """
     placing = _not_in_place(hosts, version, thresholds, since)
     health = _not_healthy(hosts, dispersion, thresholds)
