@@ -205,7 +205,8 @@ def modules(tally: Tally) -> None:
 def drill(tally: Tally, name: str, **variables: object) -> None:
     """Run one drill; its report is in .demo/drills, its table on the screen."""
     began = time.monotonic()
-    chosen = json.dumps({"drill_federation": "demo", **variables})
+    brief = {"drill_seconds_before": 5, "drill_seconds_fault": 15, "drill_seconds_after": 5}
+    chosen = json.dumps({"drill_federation": "demo", **brief, **variables})
     code, _output = call(
         str(VENV / "ansible-playbook"), f"playbooks/drills/{name}.yml", "-e", chosen
     )
