@@ -288,3 +288,29 @@ def test_a_dripping_answer_ends(fake: ThreadingHTTPServer) -> None:
         "timed out after 0.5 s" in replicas_of(node(1, fake.server_port), timeout=0.5)[0]["error"]
     )
     assert time.monotonic() - begin < 2.5
+
+
+# --- completeness
+
+
+def test_complete_means_on_every_primary_and_with_the_right_checksum() -> None:
+    nodes = (node(1), node(2), node(3), node(1, handoff=True))
+    right, other = Answer(status=200, etag="aa"), Answer(status=200, etag="bb")
+    gone, down = Answer(status=404), Answer(error="timed out after 5 s")
+
+    def found(*answers: Answer, etag: str | None = "aa") -> tuple[bool, int]:
+        target = Target("AUTH_a", "c", "o", etag)
+        result = describe(Place(target, 17, nodes), answers)
+        return result["complete"], result["wrong"]
+
+    assert found(right, right, right, gone) == (True, 0)
+    assert found(right, right, gone, right) == (False, 0)
+    assert found(right, right, down, right) == (False, 0)
+    assert found(right, right, other, gone) == (False, 1)
+    assert found(right, right, right, other) == (False, 1)
+    assert found(right, right, other, gone, etag=None) == (True, 0)
+
+
+def test_only_objects_have_a_checksum() -> None:
+    with pytest.raises(RequestError, match="entry 1: only an object has an etag"):
+        read_targets([{"account": "AUTH_a", "container": "c", "etag": "aa"}])
