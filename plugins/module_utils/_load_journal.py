@@ -132,15 +132,21 @@ def _add(journal: Journal, entry: Dict[str, Any]) -> None:
 
 
 def seconds_until_service(
-    attempts: Sequence[Attempt], since: float, sites: Iterable[str], window: int
+    attempts: Sequence[Attempt],
+    since: float,
+    sites: Iterable[str],
+    window: int,
+    *,
+    proven_from: Optional[float] = None,
 ) -> Optional[float]:
     """Say after how many seconds the last of the sites served as if nothing were wrong.
 
     A site serves from its last failure before the first `window` requests in a row that succeed.
-    Only requests that were begun after the event count for a window; a failure counts if it came
-    to light after the event. None: some site has not got there yet.
+    Only requests that were begun after the event count for a window, or after `proven_from`: a
+    fault takes a while to be in force everywhere. A failure counts if it came to light after the
+    event. None: some site has not got there yet.
     """
-    slowest = 0.0
+    slowest, proven = 0.0, since if proven_from is None else max(since, proven_from)
     for site in sites:
         served_from, row = since, 0
         for attempt in sorted(attempts, key=lambda one: one.end):
@@ -148,7 +154,7 @@ def seconds_until_service(
                 continue
             if attempt.failure is not None:
                 served_from, row = attempt.end, 0
-            elif attempt.at >= since:
+            elif attempt.at >= proven:
                 row += 1
             if row >= window:
                 break
@@ -170,6 +176,7 @@ def figures(
     journal: Journal,
     *,
     fault_at: Optional[float] = None,
+    broken_at: Optional[float] = None,
     healed_at: Optional[float] = None,
     living: Sequence[str] = (),
     window: int = 10,
@@ -212,7 +219,7 @@ def figures(
     }
     if fault_at is not None:
         result["seconds_until_service"] = _rounded(
-            seconds_until_service(journal.attempts, fault_at, living, window)
+            seconds_until_service(journal.attempts, fault_at, living, window, proven_from=broken_at)
         )
     if healed_at is not None:
         result["seconds_until_every_site"] = _rounded(

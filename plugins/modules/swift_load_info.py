@@ -21,6 +21,11 @@ options:
   fault_at:
     description: When the fault began, in seconds since 1970 by the clock of the load's host.
     type: float
+  broken_at:
+    description:
+      - When the fault was in force everywhere, if it took a while. What succeeds before is no proof
+        of service.
+    type: float
   healed_at:
     description: When the fault was healed.
     type: float
@@ -168,6 +173,7 @@ from ansible_collections.infn.cloud.plugins.module_utils._load_journal import (
 ARGUMENTS = {
     "journal": {"type": "path", "required": True},
     "fault_at": {"type": "float"},
+    "broken_at": {"type": "float"},
     "healed_at": {"type": "float"},
     "living": {"type": "list", "elements": "str", "default": []},
     "window": {"type": "int", "default": 10},
@@ -207,6 +213,7 @@ def main() -> None:
         counted = figures(
             journal,
             fault_at=params["fault_at"],
+            broken_at=params["broken_at"],
             healed_at=params["healed_at"],
             living=params["living"],
             window=params["window"],

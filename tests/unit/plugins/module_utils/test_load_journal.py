@@ -162,6 +162,16 @@ def test_a_request_from_before_the_fault_proves_nothing() -> None:
     assert seconds_until_service(some, 10, ["cnaf"], 3) is None
 
 
+def test_what_succeeds_before_the_fault_is_in_force_proves_nothing() -> None:
+    some = attempts(
+        *(attempt(10 + second) for second in range(3)),
+        attempt(14, failure="timeout"),
+        *(attempt(15 + second) for second in range(3)),
+    )
+    assert seconds_until_service(some, 10, ["cnaf"], 3) == 0
+    assert seconds_until_service(some, 10, ["cnaf"], 3, proven_from=13) == 4.5
+
+
 def test_the_slowest_site_counts_and_a_silent_one_is_not_there_yet() -> None:
     some = attempts(
         attempt(11, "cnaf"), attempt(12, "cnaf"),
