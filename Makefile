@@ -1,10 +1,10 @@
 # SPDX-FileCopyrightText: The infn.cloud contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-down demo-report setup docs test-quick test test-all clean
+.PHONY: help demo demo-down demo-report setup docs test-quick test test-all test-swift-upstream clean
 
 help: ## this list
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 14
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 22
 
 demo: ## build the demo federation, deploy the backbone, use it, report
 	@python3 scripts/demo.py up
@@ -29,6 +29,9 @@ test: ## everything: test-quick, then the demo federation, verified through real
 
 test-all: ## test, and what takes longer: every drill
 	@python3 scripts/test.py all
+
+test-swift-upstream: ## Swift's own functional and S3 suites against the running demo
+	@python3 scripts/swift_upstream.py
 
 clean: ## remove the Python environments and caches
 	rm -rf .venv .cache
