@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: The infn.cloud contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-down demo-report setup docs test-quick test test-all test-swift-upstream clean
+.PHONY: help demo demo-down demo-report setup docs test-quick test test-all test-swift-upstream bench clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | expand -t 22
@@ -32,6 +32,10 @@ test-all: ## test, and what takes longer: every drill
 
 test-swift-upstream: ## Swift's own functional and S3 suites against the running demo
 	@python3 scripts/swift_upstream.py
+
+bench: ## what ring planning and a second run of the backbone cost
+	@python3 scripts/bench.py rings
+	@python3 scripts/bench.py second-run
 
 clean: ## remove the Python environments and caches
 	rm -rf .venv .cache

@@ -90,7 +90,7 @@ def playbook(state: str, arguments: argparse.Namespace, more: list[str]) -> int:
     }  # fmt: skip
     if arguments.site:
         variables["site"] = arguments.site
-    command = [
+    command: list[str | Path] = [
         ROOT / ".venv" / "bin" / "ansible-playbook",
         ROOT / "playbooks" / "operations" / "swift_upstream_tests.yml", *more,
     ]  # fmt: skip

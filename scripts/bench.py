@@ -1,0 +1,193 @@
+# SPDX-FileCopyrightText: The infn.cloud contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the collection costs, against named alternatives measured in the same run.
+
+  bench.py rings       the module swift_ring's whole plan and commit, and its check mode, against
+                       the bare RingBuilder's rebalance and save, each in a process of its own
+  bench.py second-run  the backbone deployed a second time: seconds, tasks, seconds per host
+
+Prints ratios and leaves the figures in tests/output/bench-<name>.json. Timings are no tests.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+OUTPUT = ROOT / "tests" / "output"
+SWIFT = ROOT / ".cache" / "swift-upstream-venv" / "bin" / "python"  # has Swift's library
+REGIONS = 3
+
+BARE = """
+import json, sys
+from swift.common.ring import RingBuilder
+wish = json.load(open(sys.argv[1]))["ANSIBLE_MODULE_ARGS"]
+file = f"{wish['builder_dir']}/{wish['ring']}"
+if sys.argv[2] == "new":
+    builder = RingBuilder(wish["part_power"], wish["replicas"], wish["min_part_hours"])
+else:
+    builder = RingBuilder.load(file + ".builder")
+builder.set_overload(wish["overload"])
+have = {(dev["ip"], dev["device"]) for dev in builder.devs if dev}
+for dev in wish["devices"]:
+    if (dev["ip"], dev["device"]) not in have:
+        builder.add_dev(dict(dev))
+builder.rebalance(seed=wish["seed"])
+builder.save(file + ".builder")
+builder.get_ring().save(file + ".ring.gz")
+"""
+
+
+def devices(number: int) -> list[dict[str, Any]]:
+    """Disks of servers with twenty each, spread evenly over the regions."""
+    return [
+        {
+            "region": index % REGIONS + 1, "zone": 1 + index // REGIONS // 20 % 4,
+            "ip": f"10.{index % REGIONS + 1}.{index // REGIONS // 20}.1", "port": 6200,
+            "device": f"d{index // REGIONS % 20}", "weight": 100.0,
+        }
+        for index in range(number)
+    ]  # fmt: skip
+
+
+def measure(command: Sequence[str | Path], environment: dict[str, str]) -> dict[str, float]:
+    """Seconds of wall clock and processor, and peak memory, of one child process."""
+    began = time.monotonic()
+    with tempfile.TemporaryFile() as output:
+        child = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
+        _pid, status, usage = os.wait4(child.pid, 0)
+        child.returncode = os.waitstatus_to_exitcode(status)
+        wall = time.monotonic() - began
+        if child.returncode:
+            output.seek(0)
+            sys.exit(f"{command}: {output.read().decode(errors='replace')[-2000:]}")
+    return {"wall": wall, "cpu": usage.ru_utime + usage.ru_stime, "mib": usage.ru_maxrss / 1024}
+
+
+def median(rounds: list[dict[str, float]]) -> dict[str, float]:
+    return {name: statistics.median(one[name] for one in rounds) for name in rounds[0]}
+
+
+def save(name: str, figures: dict[str, Any]) -> None:
+    OUTPUT.mkdir(exist_ok=True)
+    path = OUTPUT / f"bench-{name}.json"
+    path.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    print(f"figures: {path.relative_to(ROOT)}")
+
+
+def rings(arguments: argparse.Namespace) -> None:
+    """A new ring, and the same with a twentieth more devices: module, check mode, bare builder."""
+    subprocess.run([ROOT / "scripts" / "setup", "swift-upstream"], check=True)
+    subprocess.run([ROOT / "scripts" / "setup", "test"], check=True)
+    core = next((ROOT / ".venv" / "lib").glob("python3.*/site-packages/ansible"), None)
+    if core is None:
+        sys.exit(".venv has no ansible-core: run scripts/setup test")
+    figures: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory(prefix="infn-cloud-bench-") as temporary:
+        place = Path(temporary)
+        (place / "lib").mkdir()
+        (place / "lib" / "ansible").symlink_to(core)
+        collections = ROOT / ".cache" / "collections" / "ansible_collections"
+        (place / "lib" / "ansible_collections").symlink_to(collections)
+        environment = {**os.environ, "PYTHONPATH": str(place / "lib"), "PYTHONWARNINGS": "ignore"}
+        module: list[str | Path] = [SWIFT, "-m", "ansible_collections.infn.cloud.plugins.modules.swift_ring"]
+        grown = devices(arguments.devices * 21 // 20)
+        before = place / "before"
+        for what, wished in (("new", devices(arguments.devices)), ("grow", grown)):
+            rounds: dict[str, list[dict[str, float]]] = {"bare": [], "module": [], "check": []}
+            for number in range(arguments.rounds):
+                for kind, measured in rounds.items():
+                    directory = place / f"{what}-{kind}-{number}"
+                    directory.mkdir()
+                    if what == "grow":
+                        for file in before.iterdir():
+                            if file.is_file():
+                                (directory / file.name).write_bytes(file.read_bytes())
+                    wish = {
+                        "ring": "object", "builder_dir": str(directory), "seed": 1,
+                        "part_power": arguments.part_power, "replicas": 3.0, "min_part_hours": 24,
+                        # 1,000 devices are not quite the same number in three regions.
+                        "overload": 0.1,
+                        "devices": wished, "_ansible_check_mode": kind == "check",
+                    }  # fmt: skip
+                    file = place / "wish.json"
+                    file.write_text(json.dumps({"ANSIBLE_MODULE_ARGS": wish}), encoding="utf-8")
+                    child: list[str | Path] = [SWIFT, "-c", BARE, file, what]
+                    if kind != "bare":
+                        child = [*module, file]
+                    measured.append(measure(child, environment))
+                    if what == "new" and kind == "module" and not before.exists():
+                        directory.rename(before)
+            figures[what] = {kind: median(measured) for kind, measured in rounds.items()}
+    print(f"2^{arguments.part_power} partitions, {arguments.devices} devices, {REGIONS} regions,")
+    print(f"3 replicas; median of {arguments.rounds}; times the bare builder in brackets")
+    for what, kinds in figures.items():
+        for kind, one in kinds.items():
+            shares = {name: value / kinds["bare"][name] for name, value in one.items()}
+            print(
+                f"{what:5} {kind:7} {one['wall']:7.1f} s ({shares['wall']:.2f})"
+                f" {one['cpu']:7.1f} s CPU ({shares['cpu']:.2f})"
+                f" {one['mib']:6.0f} MiB ({shares['mib']:.2f})"
+            )
+    save("rings", figures)
+
+
+def second_run(arguments: argparse.Namespace) -> None:
+    """The backbone again: nothing may change, so all of it is the price of looking."""
+    command = [
+        ROOT / ".venv" / "bin" / "ansible-playbook",
+        ROOT / "playbooks" / "backbone.yml", *arguments.more,
+    ]  # fmt: skip
+    environment = {**os.environ, "LC_ALL": "C.UTF-8", "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")}
+    began = time.monotonic()
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True, check=False
+    )
+    seconds = time.monotonic() - began
+    recap = re.findall(r"^(\S+)\s+: ok=(\d+)\s+changed=(\d+).*failed=(\d+)", done.stdout, re.M)
+    if done.returncode or not recap:
+        sys.exit(f"the backbone failed:\n{done.stdout[-2000:]}")
+    figures = {
+        "seconds": seconds,
+        "hosts": len(recap),
+        "tasks": len(re.findall(r"^TASK \[", done.stdout, re.M)),
+        "host_tasks": sum(int(ok) for _host, ok, _changed, _failed in recap),
+        "changed": sum(int(changed) for _host, _ok, changed, _failed in recap),
+        "seconds_per_host": seconds / len(recap),
+    }
+    for name, value in figures.items():
+        print(f"{name}: {value:.1f}" if isinstance(value, float) else f"{name}: {value}")
+    save("second-run", figures)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(required=True)
+    command = commands.add_parser("rings")
+    command.add_argument("--part-power", type=int, default=18)
+    command.add_argument("--devices", type=int, default=1000)
+    command.add_argument("--rounds", type=int, default=3)
+    command.set_defaults(run=rings)
+    command = commands.add_parser("second-run")
+    command.add_argument("more", nargs="*", help="options of ansible-playbook, after --")
+    command.set_defaults(run=second_run)
+    arguments = parser.parse_args()
+    arguments.run(arguments)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
