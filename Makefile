@@ -33,9 +33,10 @@ test-all: ## test, and what takes longer: every drill
 test-swift-upstream: ## Swift's own functional and S3 suites against the running demo
 	@python3 scripts/swift_upstream.py
 
-bench: ## what ring planning and a second run of the backbone cost
+bench: ## what ring planning, a second run of the backbone, and our proxies cost
 	@python3 scripts/bench.py rings
 	@python3 scripts/bench.py second-run
+	@python3 scripts/bench.py swift
 
 clean: ## remove the Python environments and caches
 	rm -rf .venv .cache

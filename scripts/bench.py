@@ -5,6 +5,8 @@
   bench.py rings       the module swift_ring's whole plan and commit, and its check mode, against
                        the bare RingBuilder's rebalance and save, each in a process of its own
   bench.py second-run  the backbone deployed a second time: seconds, tasks, seconds per host
+  bench.py swift       objects and MB a second through our proxies, without and with TLS, against a
+                       minimal proxy written by hand on the same host and rings
 
 Prints ratios and leaves the figures in tests/output/bench-<name>.json. Timings are no tests.
 """
@@ -101,7 +103,11 @@ def rings(arguments: argparse.Namespace) -> None:
         collections = ROOT / ".cache" / "collections" / "ansible_collections"
         (place / "lib" / "ansible_collections").symlink_to(collections)
         environment = {**os.environ, "PYTHONPATH": str(place / "lib"), "PYTHONWARNINGS": "ignore"}
-        module: list[str | Path] = [SWIFT, "-m", "ansible_collections.infn.cloud.plugins.modules.swift_ring"]
+        module: list[str | Path] = [
+            SWIFT,
+            "-m",
+            "ansible_collections.infn.cloud.plugins.modules.swift_ring",
+        ]
         grown = devices(arguments.devices * 21 // 20)
         before = place / "before"
         for what, wished in (("new", devices(arguments.devices)), ("grow", grown)):
@@ -171,6 +177,50 @@ def second_run(arguments: argparse.Namespace) -> None:
     save("second-run", figures)
 
 
+def swift(arguments: argparse.Namespace) -> None:
+    """Our pipeline, and the TLS before it, against the least that serves Swift's interface."""
+    OUTPUT.mkdir(exist_ok=True)
+    raw = OUTPUT / "bench-swift-raw.json"
+    raw.unlink(missing_ok=True)
+    variables = {
+        "swift_bench_output": str(raw), "swift_bench_sizes": arguments.sizes,
+        "swift_bench_clients": arguments.clients, "swift_bench_rounds": arguments.rounds,
+    }  # fmt: skip
+    command: list[str | Path] = [
+        ROOT / ".venv" / "bin" / "ansible-playbook",
+        ROOT / "playbooks" / "operations" / "swift_bench.yml",
+        "-e", json.dumps(variables), *arguments.more,
+    ]  # fmt: skip
+    environment = {**os.environ, "LC_ALL": "C.UTF-8", "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")}
+    with (OUTPUT / "bench-swift.log").open("wb") as log:
+        done = subprocess.run(command, cwd=ROOT, env=environment, stdout=log, check=False)
+    if done.returncode:
+        sys.exit("the playbook swift_bench failed, see tests/output/bench-swift.log")
+    seconds: dict[tuple[str, int, int], dict[str, list[float]]] = {}
+    objects: dict[tuple[int, int], int] = {}
+    for one in json.loads(raw.read_text(encoding="utf-8")):
+        key = (one["method"], one["size"], one["clients"])
+        seconds.setdefault(key, {}).setdefault(one["door"], []).append(one["seconds"])
+        objects[key[1:]] = one["objects"]
+    figures: list[dict[str, Any]] = []
+    print(f"{'':4} {'bytes':>9} {'clients':>7}  objects/s, MB/s (times the minimal proxy's)")
+    for (method, size, clients), doors in seconds.items():
+        number = objects[size, clients]
+        rates = {door: number / statistics.median(all_) for door, all_ in doors.items()}
+        shown = "  ".join(
+            f"{door} {rate:.1f}, {rate * size / 1e6:.2f} ({rate / rates['minimal']:.2f})"
+            for door, rate in rates.items()
+        )
+        print(f"{method:4} {size:9} {clients:7}  {shown}")
+        figures.append({"method": method, "size": size, "clients": clients, "objects/s": rates})
+    for door in ("ours", "tls"):
+        ratio = statistics.geometric_mean(
+            one["objects/s"][door] / one["objects/s"]["minimal"] for one in figures
+        )
+        print(f"{door}: {ratio:.3f} times the minimal proxy, geometric mean")
+    save("swift", {"measurements": figures})
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -184,6 +234,12 @@ def main() -> int:
     command = commands.add_parser("second-run")
     command.add_argument("more", nargs="*", help="options of ansible-playbook, after --")
     command.set_defaults(run=second_run)
+    command = commands.add_parser("swift")
+    command.add_argument("--sizes", type=int, nargs="+", default=[1 << 10, 1 << 20, 1 << 26])
+    command.add_argument("--clients", type=int, nargs="+", default=[1, 4, 16])
+    command.add_argument("--rounds", type=int, default=3)
+    command.add_argument("more", nargs="*", help="options of ansible-playbook, after --")
+    command.set_defaults(run=swift)
     arguments = parser.parse_args()
     arguments.run(arguments)
     return 0
