@@ -27,7 +27,7 @@ test-quick: ## lint, sanity and unit tests: no hosts, no root
 test: ## everything: test-quick, then the demo federation, verified through real clients
 	@python3 scripts/test.py
 
-test-all: ## test, and what takes longer: every drill
+test-all: ## test, and what takes longer: every drill, Swift's own suites, an upgrade
 	@python3 scripts/test.py all
 
 test-swift-upstream: ## Swift's own functional and S3 suites against the running demo

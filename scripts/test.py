@@ -15,7 +15,9 @@
 
 Arguments choose some of them; `all` stands for all, with those that take longer:
 
-  longer   the other drills, after `drills`
+  longer   the other drills
+  upstream Swift's own functional and S3 suites (docs/upstream_suites.md)
+  upgrade  Swift to Debian's next release, under load
 
 Ends with one line, `N passed, N failed, N skipped`.
 """
@@ -105,11 +107,7 @@ def junit(path: Path) -> tuple[int, int, int]:
 
 
 def quick(tally: Tally) -> None:
-    began = time.monotonic()
-    code, output = call("scripts/test-quick")
-    found = CLOSING.findall(output)
-    passed, failed, skipped = (int(number) for number in found[-1]) if found else (0, 1, 0)
-    tally.add("quick", passed, failed or int(code != 0), skipped, time.monotonic() - began)
+    counted(tally, "quick", "scripts/test-quick")
 
 
 def report_is_good() -> bool:
@@ -230,6 +228,39 @@ def longer(tally: Tally) -> None:
     drill(tally, "ring_push_interrupted")
 
 
+def counted(tally: Tally, what: str, *command: str) -> None:
+    """Run a command that ends with `N passed, N failed, N skipped`."""
+    began = time.monotonic()
+    code, output = call(*command)
+    found = CLOSING.findall(output)
+    passed, failed, skipped = (int(number) for number in found[-1]) if found else (0, 1, 0)
+    tally.add(what, passed, failed or int(code != 0), skipped, time.monotonic() - began)
+
+
+def upstream(tally: Tally) -> None:
+    counted(tally, "upstream: Swift's own suites", sys.executable, "scripts/swift_upstream.py")
+
+
+def upgrade(tally: Tally) -> None:
+    """To the Swift of Debian's next release, while clients use it."""
+    began = time.monotonic()
+    run = str(VENV / "ansible-playbook")
+    code, _output = call(run, "tests/upgrade/offer_newer_swift.yml")
+    tally.check("upgrade: a newer Swift is on offer", code == 0, time.monotonic() - began)
+
+    def versions(output: str) -> list[str]:
+        return re.findall(r"Swift (\d[\d.]*)", output)
+
+    code, output = call(run, "playbooks/operations/swift_upgrade.yml", "--check")
+    before = versions(output)
+    tally.check("upgrade: the dry run announces it", code == 0 and changes(output) > 0)
+    drill(tally, "swift_upgrade")
+    code, output = call(run, "playbooks/operations/swift_upgrade.yml")
+    tally.check("upgrade: a second run changes nothing", code == 0 and changes(output) == 0)
+    after = versions(output)
+    tally.check(f"upgrade: {before} became {after}", len(after) == 1 and after != before)
+
+
 def remove(tally: Tally) -> None:
     """Take the backbone off its hosts again; a second removal finds nothing to do."""
     began = time.monotonic()
@@ -293,10 +324,10 @@ def clean(tally: Tally) -> None:
 
 STEPS = {
     "quick": quick, "modules": modules, "demo": demo, "again": again, "check": check,
-    "verify": verify, "drills": drills, "longer": longer, "ringlife": ringlife, "remove": remove,
-    "clean": clean,
+    "verify": verify, "drills": drills, "ringlife": ringlife, "longer": longer,
+    "upstream": upstream, "upgrade": upgrade, "remove": remove, "clean": clean,
 }  # fmt: skip
-LONGER = {"longer"}
+LONGER = {"longer", "upstream", "upgrade"}
 
 
 def main() -> int:
