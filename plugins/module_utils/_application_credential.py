@@ -24,6 +24,8 @@ from ansible_collections.infn.cloud.plugins.module_utils._keystone_client import
     KeystoneError,
 )
 
+# Roles bring others with them, and Keystone lists those as well. The rules are told to admins only; these are the ones that every Keystone starts with.
+IMPLIED = {"admin": "manager", "manager": "member", "member": "reader"}
 FORMAT = "%Y-%m-%dT%H:%M:%S"
 
 
@@ -131,11 +133,24 @@ def _rules(rules: Sequence[Mapping[str, str]]) -> list[tuple[str, str, str]]:
     return sorted((rule["service"], rule["method"], rule["path"]) for rule in rules)
 
 
+def with_implied(roles: Sequence[str]) -> set[str]:
+    """Give the roles with those that they bring with them."""
+    found = set(roles)
+    for role in roles:
+        while role in IMPLIED:
+            role = IMPLIED[role]
+            found.add(role)
+    return found
+
+
 def _differences(wish: Wish, found: Mapping[str, Any]) -> list[str]:
     faults = []
     roles = sorted(role["name"] for role in found.get("roles", ()))
-    if wish.roles and sorted(wish.roles) != roles:
-        faults.append(f"it has the roles {', '.join(roles)}, not {', '.join(sorted(wish.roles))}")
+    if wish.roles and with_implied(wish.roles) != with_implied(roles):
+        wished = ", ".join(sorted(wish.roles))
+        faults.append(
+            f"it has the roles {', '.join(roles)}, not {wished} (name implied roles as well)"
+        )
     rules = _rules(found.get("access_rules") or ())
     if rules != _rules(wish.access_rules):
         faults.append("its access rules are others")

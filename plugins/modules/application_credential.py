@@ -72,7 +72,10 @@ options:
     description: What people read about it.
     type: str
   roles:
-    description: Names of the roles that it has, some of the user's. By default all.
+    description:
+      - Names of the roles that it has, some of the user's. By default all.
+      - Roles that others imply come with them. Where these are not Keystone's own rules (C(admin),
+        C(manager), C(member), C(reader)), name the implied ones too.
     type: list
     elements: str
   expires_at:

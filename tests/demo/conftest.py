@@ -216,7 +216,7 @@ class Demo:
             report, _end = json.JSONDecoder().raw_decode(done.stdout.lstrip())
         return Run(done.returncode, done.stderr, report, done.stdout)
 
-    def module(self, host: str, name: str, **options: Any) -> dict[str, Any]:
+    def module(self, host: str, name: str, /, **options: Any) -> dict[str, Any]:
         """Run one module on one host and give its result; it may have failed."""
         run = self.ansible("ansible", host, "-m", f"infn.cloud.{name}", "-a", json.dumps(options))
         if host not in run.results:

@@ -46,7 +46,7 @@ def test_a_form_uploads_without_credentials(demo, container, urls) -> None:
     assert answer.status_code == 201, answer.text
     assert swift.get_object(container, "in-a.txt")[1] == b"from a form"
     large = demo.http("POST", url, data=form, files={"file": ("b.txt", b"x" * 1001)})
-    assert large.status_code == 413, large.text
+    assert (large.status_code, large.text) == (400, "FormPost: max_file_size exceeded")
     forged = form | {"max_file_size": "2000"}
     answer = demo.http("POST", url, data=forged, files={"file": ("b.txt", b"x")})
     assert answer.status_code == 401, answer.text
@@ -124,9 +124,9 @@ def test_s3_uploads_by_a_signed_address(demo) -> None:
 def test_the_expirer_removes_what_is_over(demo, container, wait) -> None:
     swift = demo.swift("cnaf")
     swift.put_container(container)
-    swift.put_object(container, "o", b"for a moment", headers={"X-Delete-After": "1"})
-    assert "x-delete-at" in demo.swift("bari").head_object(container, "o")
-    time.sleep(2)
+    swift.put_object(container, "o", b"for a moment", headers={"X-Delete-After": "10"})
+    over = int(demo.swift("bari").head_object(container, "o")["x-delete-at"])
+    time.sleep(max(0, over + 1 - time.time()))
 
     def check() -> None:
         # The proxies hide it at once; that the listing and the disks lose it is the expirer's work.

@@ -52,6 +52,13 @@ def test_what_is_there_is_left_alone() -> None:
     assert not make_plan(wish, [found], None, NOW)
 
 
+def test_roles_bring_others_with_them() -> None:
+    found = credential("b-1", roles=[{"name": "member"}, {"name": "reader"}])
+    assert not make_plan(Wish("b", "1", roles=("member",)), [found], None, NOW)
+    with pytest.raises(CredentialError, match="it has the roles member, reader, not reader"):
+        make_plan(Wish("b", "1", roles=("reader",)), [found], None, NOW)
+
+
 def test_removal() -> None:
     current = [credential("backup-1"), credential("backup-2")]
     assert names(make_plan(Wish("backup", "2", present=False), current, "", NOW).remove) == [
