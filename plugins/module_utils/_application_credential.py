@@ -24,7 +24,8 @@ from ansible_collections.infn.cloud.plugins.module_utils._keystone_client import
     KeystoneError,
 )
 
-# Roles bring others with them, and Keystone lists those as well. The rules are told to admins only; these are the ones that every Keystone starts with.
+# Roles bring others with them, and Keystone lists those as well. It tells the rules to admins only;
+# these are the ones that every Keystone starts with.
 IMPLIED = {"admin": "manager", "manager": "member", "member": "reader"}
 FORMAT = "%Y-%m-%dT%H:%M:%S"
 
