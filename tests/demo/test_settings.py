@@ -25,7 +25,7 @@ ORIGIN = "https://portal.example.org"
 # What is tried along with the encryption.
 SEEN: dict[str, Any] = {
     "swift_proxy_cors_allow_origin": [ORIGIN],
-    "swift_proxy_ratelimit_account": 2,
+    "swift_proxy_ratelimit_account": 1,
 }
 TAGS = "swift_common_configure,swift_storage_configure,swift_storage_service,swift_proxy"
 
@@ -196,16 +196,17 @@ def seconds(demo, number: int) -> float:
 
 def test_limits_on_requests_hold_and_spare_whom_they_shall(demo, settings, encrypted) -> None:
     """Together with the rotation of the encryption's secret: one run of the playbook for both."""
-    # Two a second: 20 requests take at least 9 seconds.
-    assert seconds(demo, 10) > 9
+    # One a second, of which five may have been saved up: 20 requests take at least 14 seconds.
+    limited = seconds(demo, 10)
+    assert limited > 13
     run = settings.apply(
         swift_common_encryption_secrets=settings.secrets,
         swift_common_encryption_active="two",
-        swift_proxy_ratelimit_account=2,
+        swift_proxy_ratelimit_account=1,
         swift_proxy_ratelimit_exempt_accounts=[demo.account],
     )
     assert run.rc == 0, run.text
-    assert seconds(demo, 10) < 9
+    assert seconds(demo, 10) < 0.6 * limited
 
 
 def test_a_rotated_secret_leaves_everything_readable(demo, settings, encrypted, at_rest) -> None:
@@ -224,7 +225,7 @@ def test_a_rotated_secret_leaves_everything_readable(demo, settings, encrypted, 
     [
         ({"take": "one"}, "secret one is there and would be taken away"),
         ({"replace": "one"}, "secret one has another value than the one that is there"),
-        ({"off": True}, "secret one is there and would be taken away"),
+        ({"off": True}, "would leave nothing that can read what is stored"),
         ({"add": "three"}, "secret three is not there yet"),
         ({"mode": "none"}, "set it to decrypt to store new data in clear"),
     ],
@@ -255,7 +256,7 @@ def test_the_same_settings_again_change_nothing(demo, settings, encrypted) -> No
     run = settings.apply(
         swift_common_encryption_secrets=settings.secrets,
         swift_common_encryption_active="two",
-        swift_proxy_ratelimit_account=2,
+        swift_proxy_ratelimit_account=1,
         swift_proxy_ratelimit_exempt_accounts=[demo.account],
     )
     assert run.rc == 0, run.text
