@@ -120,7 +120,7 @@ def start(suite: str, ca_file: Path) -> subprocess.Popen[bytes]:
     junit.unlink(missing_ok=True)
     with (OUTPUT / f"swift-{suite}.log").open("wb") as log:
         return subprocess.Popen(
-            [VENV / "bin" / "python", "-m", "pytest", "-q", "-p", "no:cacheprovider",
+            [VENV / "bin" / "python", "-m", "pytest", "-v", "--tb=short", "-p", "no:cacheprovider",
              "-c", os.devnull, "--rootdir=.", f"--junitxml={junit}", f"test/{suite}"],
             cwd=VENV / "suites", env=environment, stdout=log, stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
