@@ -9,12 +9,12 @@
   check    the backbone in check mode: no change announced where there is none
   verify   Molecule's default scenario on the same hosts: idempotence, tests/demo as a client
   drills   playbooks/drills: a site, a line, a disk and bytes break under load, nothing is lost
-  ringlife a storage node and a disk join, leave and die; a lost builder (docs/operations/rings.md)
   remove   the backbone taken off its hosts by playbook, and put to the test that nothing is left
   clean    the demo's removal, and that nothing of it is left
 
 Arguments choose some of them; `all` stands for all, with those that take longer:
 
+  ringlife a storage node and a disk join, leave and die; a lost builder (docs/operations/rings.md)
   longer   the other drills
   upstream Swift's own functional and S3 suites (docs/upstream_suites.md)
   upgrade  Swift to Debian's next release, under load
@@ -327,7 +327,7 @@ STEPS = {
     "verify": verify, "drills": drills, "ringlife": ringlife, "longer": longer,
     "upstream": upstream, "upgrade": upgrade, "remove": remove, "clean": clean,
 }  # fmt: skip
-LONGER = {"longer", "upstream", "upgrade"}
+LONGER = {"ringlife", "longer", "upstream", "upgrade"}
 
 
 def main() -> int:
