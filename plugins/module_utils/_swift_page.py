@@ -81,7 +81,7 @@ def classes(*names: Optional[str]) -> Optional[str]:
 # --- small parts -------------------------------------------------------------------------------
 
 
-def bar(percent: Optional[float], *, alert: bool = False) -> Html:
+def share_bar(percent: Optional[float], *, alert: bool = False) -> Html:
     """Draw a share beside its figure."""
     width = max(0.0, min(100.0, percent or 0.0))
     return tag(
@@ -649,7 +649,7 @@ def where(status: Facts) -> Html:
 def dispersion_cell(value: Optional[float], limits: Facts) -> Html:
     """Show the share of copies in place."""
     alert = value is not None and value < limits["dispersion_percent"]
-    return pair(figure(value, " %"), bar(value, alert=alert), alert=alert)
+    return pair(figure(value, " %"), share_bar(value, alert=alert), alert=alert)
 
 
 def samples_note(status: Facts) -> Optional[Html]:
@@ -702,7 +702,7 @@ def disks(status: Facts) -> Html:
                 *(balance_cell(share) for share in shares),
                 tag("span", "not mounted", class_="alert")
                 if device["mounted"] is False
-                else pair(figure(full, " %"), bar(full, alert=alert), alert=alert),
+                else pair(figure(full, " %"), share_bar(full, alert=alert), alert=alert),
             )
         )
     return section(

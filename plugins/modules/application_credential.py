@@ -135,8 +135,8 @@ seealso:
 
 EXAMPLES = r"""
 - name: Give the backup service a credential of its own
-  infn.cloud.application_credential: &credential
-    auth:
+  infn.cloud.application_credential:
+    auth: &auth
       auth_url: https://cnaf.cloud.example.org:5000/v3
       username: backup
       password: "{{ vault_backup_password }}"
@@ -148,16 +148,17 @@ EXAMPLES = r"""
     path: /etc/backup/clouds.yaml
 
 - name: Rotate it, the first half - make the new one beside the old
-  infn.cloud.application_credential:
-    <<: *credential
+  infn.cloud.application_credential: &rotated
+    auth: *auth
+    name: backup
     generation: "2027"
+    roles: [member]
     expires_at: "2028-03-31T00:00:00Z"
+    path: /etc/backup/clouds.yaml
 
 - name: Rotate it, the second half - remove the old one when the service has the new file
   infn.cloud.application_credential:
-    <<: *credential
-    generation: "2027"
-    expires_at: "2028-03-31T00:00:00Z"
+    <<: *rotated
     remove_others: true
 """
 

@@ -71,7 +71,6 @@ options:
     description:
       - What is no finding yet. Other limits than those given keep their values.
     type: dict
-    default: {}
     suboptions:
       dispersion_percent:
         description: Share of copies in place.

@@ -1,4 +1,4 @@
-#!/bin/bash
+#!/usr/bin/env bash
 # SPDX-FileCopyrightText: The infn.cloud contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 #

@@ -1,4 +1,3 @@
-#!/usr/bin/python3
 # SPDX-FileCopyrightText: The infn.cloud contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Keeps Keystone's keys the same at every site, and rotates them.
