@@ -69,8 +69,7 @@ def counted(demo: Any, account: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """Figures of objects and of containers."""
     found = ask(demo, "swift_dispersion_info", account=account)
     assert found["not_reached"] == [], found
-    (objects,) = found["dispersion"]["object"].values()
-    return objects, found["dispersion"]["container"]
+    return found["dispersion"]["object"]["three-regions"], found["dispersion"]["container"]
 
 
 @pytest.fixture
@@ -171,7 +170,7 @@ def test_the_page_tells_how_the_federation_is(demo: Any, tmp_path: Path) -> None
     assert {host["host"] for host in told["hosts"]} == set(demo.storage)
     assert all(host["reached"] and host["version"] for host in told["hosts"])
     assert {ring["ring"]: ring["agreed"] for ring in told["rings"]} == {
-        "account": True, "container": True, "object": True,
+        "account": True, "container": True, "object": True, "object-1": True, "object-2": True,
     }  # fmt: skip
     for device in told["devices"]:
         assert 0 < device["fill_percent"] < 100
