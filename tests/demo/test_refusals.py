@@ -61,9 +61,9 @@ REFUSALS = [
     ),
     storage(
         "new disk that does not exist",
-        "d3: /dev/disk/by-id/demo-never does not exist",
+        "d9: /dev/disk/by-id/demo-never does not exist",
         "check its name, see `ls -l /dev/disk/by-id`",
-        swift_storage_disks=[{"name": "d3", "device": "/dev/disk/by-id/demo-never"}],
+        swift_storage_disks=[{"name": "d9", "device": "/dev/disk/by-id/demo-never"}],
     ),
     storage(
         "storage host removed unasked",
@@ -398,7 +398,7 @@ def foreign_disk(demo, tmp_path: Path) -> Iterator[tuple[str, str]]:
 
 
 def with_disk(device: str) -> Refusal:
-    return storage("", swift_storage_disks=[{"name": "d3", "device": device}])
+    return storage("", swift_storage_disks=[{"name": "d9", "device": device}])
 
 
 def test_a_disk_with_somebody_elses_data(demo, foreign_disk) -> None:
@@ -407,11 +407,11 @@ def test_a_disk_with_somebody_elses_data(demo, foreign_disk) -> None:
     before = demo.shell(host, checksum)
     expect(
         apply(demo, with_disk(device)),
-        f"d3: {device} holds a file system (ext4, label precious)",
-        "empty it yourself, or set wipe: true on d3 and allow_data_loss: true",
+        f"d9: {device} holds a file system (ext4, label precious)",
+        "empty it yourself, or set wipe: true on d9 and allow_data_loss: true",
     )
     assert demo.shell(host, checksum) == before
-    assert not demo.host(host).file("/srv/node/d3").exists
+    assert not demo.host(host).file("/srv/node/d9").exists
 
 
 def test_a_disk_that_is_mounted_elsewhere(demo, foreign_disk) -> None:
@@ -419,7 +419,7 @@ def test_a_disk_that_is_mounted_elsewhere(demo, foreign_disk) -> None:
     path = f"/mnt/demo-test-{secrets.token_hex(4)}"
     demo.shell(host, f"mkdir {path} && mount {device} {path}")
     try:
-        says = f"d3: {device} is mounted on {path}: unmount it there first"
+        says = f"d9: {device} is mounted on {path}: unmount it there first"
         expect(apply(demo, with_disk(device)), says)
         assert demo.host(host).mount_point(path).exists
     finally:
