@@ -187,7 +187,7 @@ def test_a_host_without_its_mesh_says_nothing_in_clear(demo, outsider, capture) 
     assert probe(demo, outsider, demo.hosts[peer], OBJECT_PORT) == "open"
     demo.shell(outsider, "systemctl stop wan-mesh-tunnel")
     # The interface is gone; another one of that name is not there to listen on either.
-    demo.shell(outsider, f"ip link add {INTERFACE} type bridge")
+    demo.shell(outsider, f"ip link add {INTERFACE} type bridge; ip link set {INTERFACE} up")
     try:
         with capture([outsider], "nothing") as heard:
             assert probe(demo, outsider, demo.hosts[peer], OBJECT_PORT) == "refused"
