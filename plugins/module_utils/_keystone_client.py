@@ -41,6 +41,26 @@ REQUEST_TIMEOUT = 60
 # What a proxy in front of Keystone says while Keystone starts.
 STARTING = (502, 503, 504)
 
+_NAME: dict[str, Any] = {"type": "str", "required": True}
+_DOMAIN: dict[str, Any] = {"type": "str", "default": "Default"}
+# How a module logs in as an administrator or a user of one project; doc fragment _login.keystone.
+LOGIN: dict[str, Any] = {
+    "auth": {
+        "type": "dict",
+        "required": True,
+        "options": {
+            "auth_url": _NAME,
+            "username": _NAME,
+            "password": {"type": "str", "required": True, "no_log": True},
+            "project_name": _NAME,
+            "user_domain_name": _DOMAIN,
+            "project_domain_name": _DOMAIN,
+            "cacert": {"type": "path"},
+        },
+    },
+    "timeout": {"type": "int", "default": 30},
+}
+
 
 class KeystoneError(Exception):
     """What Keystone did not do, why, and what to do about it."""

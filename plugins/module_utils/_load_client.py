@@ -45,6 +45,29 @@ MARGIN = 120
 # Objects that a listing names at once.
 PAGE = 1000
 
+# Who the clients are and where they go, as modules take it; doc fragment _login.clients.
+CLIENTS: Dict[str, Any] = {
+    "auth": {
+        "type": "dict",
+        "options": {
+            "username": {"type": "str", "required": True},
+            "password": {"type": "str", "required": True, "no_log": True},
+            "project_name": {"type": "str", "required": True},
+            "user_domain_name": {"type": "str", "default": "Default"},
+            "project_domain_name": {"type": "str", "default": "Default"},
+            "cacert": {"type": "path"},
+        },
+    },
+    "sites": {
+        "type": "list",
+        "elements": "dict",
+        "options": {
+            "region": {"type": "str", "required": True},
+            "auth_url": {"type": "str", "required": True},
+        },
+    },
+}
+
 
 class LoadError(Exception):
     """The load cannot begin; the text names the site and what to do."""

@@ -24,42 +24,6 @@ description:
 options:
   auth:
     description: How to log in as the user that the credential is of. Nobody else can make it.
-    type: dict
-    required: true
-    suboptions:
-      auth_url:
-        description: The URL of Keystone, with or without C(/v3).
-        type: str
-        required: true
-      username:
-        description: The name of the user.
-        type: str
-        required: true
-      password:
-        description: The user's password.
-        type: str
-        required: true
-      project_name:
-        description: The project that the credential is for.
-        type: str
-        required: true
-      user_domain_name:
-        description: The domain of the user.
-        type: str
-        default: Default
-      project_domain_name:
-        description: The domain of the project.
-        type: str
-        default: Default
-      cacert:
-        description:
-          - The file with the CA certificates for Keystone's certificate. By default, those that the
-            Python package C(requests) trusts.
-        type: path
-  timeout:
-    description: Seconds to wait for a Keystone that does not answer yet.
-    type: int
-    default: 30
   name:
     description: Name of the credential, without its generation.
     type: str
@@ -116,6 +80,7 @@ options:
     type: str
     choices: [present, absent]
     default: present
+extends_documentation_fragment: infn.cloud._login.keystone
 attributes:
   check_mode:
     description: Says what would be made and removed, and changes nothing.
@@ -190,28 +155,15 @@ from ansible_collections.infn.cloud.plugins.module_utils._application_credential
 )
 from ansible_collections.infn.cloud.plugins.module_utils._keystone_client import (
     KEYSTONEAUTH_ERROR,
+    LOGIN,
     KeystoneError,
 )
 
 TEXT: dict[str, Any] = {"type": "str"}
 NAME: dict[str, Any] = {"type": "str", "required": True}
-DOMAIN: dict[str, Any] = {"type": "str", "default": "Default"}
 
 ARGUMENTS: dict[str, Any] = {
-    "auth": {
-        "type": "dict",
-        "required": True,
-        "options": {
-            "auth_url": NAME,
-            "username": NAME,
-            "password": {"type": "str", "required": True, "no_log": True},
-            "project_name": NAME,
-            "user_domain_name": DOMAIN,
-            "project_domain_name": DOMAIN,
-            "cacert": {"type": "path"},
-        },
-    },
-    "timeout": {"type": "int", "default": 30},
+    **LOGIN,
     "name": NAME,
     "generation": {"type": "str", "default": "1"},
     "description": TEXT,

@@ -25,44 +25,6 @@ description:
 options:
   auth:
     description: How to log in. The user needs the role V(admin).
-    type: dict
-    required: true
-    suboptions:
-      auth_url:
-        description: The URL of Keystone, with or without C(/v3). All requests go there.
-        type: str
-        required: true
-      username:
-        description: The name of the user.
-        type: str
-        required: true
-      password:
-        description: The user's password.
-        type: str
-        required: true
-      project_name:
-        description: The name of the project to work in.
-        type: str
-        required: true
-      user_domain_name:
-        description: The domain of the user.
-        type: str
-        default: Default
-      project_domain_name:
-        description: The domain of the project.
-        type: str
-        default: Default
-      cacert:
-        description:
-          - The file with the CA certificates for Keystone's certificate. By default, those that the
-            Python package C(requests) trusts.
-        type: path
-  timeout:
-    description:
-      - Seconds to wait for a Keystone that does not answer yet, because it has just been started.
-      - A wrong password or certificate fails at once.
-    type: int
-    default: 30
   regions:
     description: The regions.
     type: list
@@ -311,6 +273,7 @@ options:
         type: str
         choices: [present, absent]
         default: present
+extends_documentation_fragment: infn.cloud._login.keystone
 attributes:
   check_mode:
     description: Says what would change, and changes nothing.
@@ -409,6 +372,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 from ansible_collections.infn.cloud.plugins.module_utils._keystone_client import (
     KEYSTONEAUTH_ERROR,
+    LOGIN,
     KeystoneError,
     describe,
     reconcile,
@@ -428,20 +392,7 @@ def _list_of(constraints: dict[str, Any], **options: dict[str, Any]) -> dict[str
 
 
 ARGUMENTS: dict[str, Any] = {
-    "auth": {
-        "type": "dict",
-        "required": True,
-        "options": {
-            "auth_url": NAME,
-            "username": NAME,
-            "password": {"type": "str", "required": True, "no_log": True},
-            "project_name": NAME,
-            "user_domain_name": DOMAIN,
-            "project_domain_name": DOMAIN,
-            "cacert": {"type": "path"},
-        },
-    },
-    "timeout": {"type": "int", "default": 30},
+    **LOGIN,
     "regions": _list_of({}, id=NAME, description=TEXT, parent=TEXT),
     "domains": _list_of({}, name=NAME, description=TEXT, enabled=FLAG),
     "roles": _list_of({}, name=NAME, description=TEXT),

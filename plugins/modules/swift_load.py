@@ -24,51 +24,9 @@ options:
     choices: [present, absent]
     default: present
   auth:
-    description: Who the clients are. A user and a project of their own, never an administrator.
-    type: dict
     required: true
-    suboptions:
-      username:
-        description: The name of the user.
-        type: str
-        required: true
-      password:
-        description: The user's password.
-        type: str
-        required: true
-      project_name:
-        description: The name of the project.
-        type: str
-        required: true
-      user_domain_name:
-        description: The domain of the user.
-        type: str
-        default: Default
-      project_domain_name:
-        description: The domain of the project.
-        type: str
-        default: Default
-      cacert:
-        description:
-          - The file with the CA certificates of the sites' certificates. By default, those of the
-            system.
-        type: path
   sites:
-    description:
-      - Where the clients go. Each has one of the sites as its home, and goes to the next when that
-        one fails.
-    type: list
-    elements: dict
     required: true
-    suboptions:
-      region:
-        description: The region of the site in Keystone's catalogue. Results name sites by it.
-        type: str
-        required: true
-      auth_url:
-        description: The URL of Keystone there, with or without C(/v3).
-        type: str
-        required: true
   container:
     description: The container. Do not name one that holds anything else.
     type: str
@@ -111,6 +69,7 @@ options:
     description: Seconds that a client waits for a site to go on answering.
     type: float
     default: 15
+extends_documentation_fragment: infn.cloud._login.clients
 attributes:
   check_mode:
     description: Runs no load, and only tells whether there is a container to remove.
@@ -160,6 +119,7 @@ removed:
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.infn.cloud.plugins.module_utils._load_client import (
+    CLIENTS,
     LoadError,
     remove_load,
     run_load,
@@ -167,27 +127,8 @@ from ansible_collections.infn.cloud.plugins.module_utils._load_client import (
 
 ARGUMENTS = {
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
-    "auth": {
-        "type": "dict",
-        "required": True,
-        "options": {
-            "username": {"type": "str", "required": True},
-            "password": {"type": "str", "required": True, "no_log": True},
-            "project_name": {"type": "str", "required": True},
-            "user_domain_name": {"type": "str", "default": "Default"},
-            "project_domain_name": {"type": "str", "default": "Default"},
-            "cacert": {"type": "path"},
-        },
-    },
-    "sites": {
-        "type": "list",
-        "elements": "dict",
-        "required": True,
-        "options": {
-            "region": {"type": "str", "required": True},
-            "auth_url": {"type": "str", "required": True},
-        },
-    },
+    "auth": {**CLIENTS["auth"], "required": True},
+    "sites": {**CLIENTS["sites"], "required": True},
     "container": {"type": "str", "required": True},
     "journal": {"type": "path"},
     "stop_file": {"type": "path"},

@@ -43,50 +43,6 @@ options:
     description: Whether to read all acknowledged objects. Needs O(auth) and O(sites).
     type: bool
     default: false
-  auth:
-    description: Who the clients are. A user and a project of their own, never an administrator.
-    type: dict
-    suboptions:
-      username:
-        description: The name of the user.
-        type: str
-        required: true
-      password:
-        description: The user's password.
-        type: str
-        required: true
-      project_name:
-        description: The name of the project.
-        type: str
-        required: true
-      user_domain_name:
-        description: The domain of the user.
-        type: str
-        default: Default
-      project_domain_name:
-        description: The domain of the project.
-        type: str
-        default: Default
-      cacert:
-        description:
-          - The file with the CA certificates of the sites' certificates. By default, those of the
-            system.
-        type: path
-  sites:
-    description:
-      - Where the clients go. Each has one of the sites as its home, and goes to the next when that
-        one fails.
-    type: list
-    elements: dict
-    suboptions:
-      region:
-        description: The region of the site in Keystone's catalogue. Results name sites by it.
-        type: str
-        required: true
-      auth_url:
-        description: The URL of Keystone there, with or without C(/v3).
-        type: str
-        required: true
   timeout:
     description: Seconds to wait for a site to go on answering.
     type: float
@@ -95,7 +51,9 @@ options:
     description: How often an object is read through a site before that counts as a failure.
     type: int
     default: 3
-extends_documentation_fragment: infn.cloud._attributes.info
+extends_documentation_fragment:
+  - infn.cloud._attributes.info
+  - infn.cloud._login.clients
 seealso:
   - module: infn.cloud.swift_load
   - module: infn.cloud.swift_object_info
@@ -161,7 +119,11 @@ lost_objects:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.infn.cloud.plugins.module_utils._load_client import LoadError, read_back
+from ansible_collections.infn.cloud.plugins.module_utils._load_client import (
+    CLIENTS,
+    LoadError,
+    read_back,
+)
 from ansible_collections.infn.cloud.plugins.module_utils._load_journal import (
     JournalError,
     as_objects,
@@ -178,25 +140,7 @@ ARGUMENTS = {
     "living": {"type": "list", "elements": "str", "default": []},
     "window": {"type": "int", "default": 10},
     "read": {"type": "bool", "default": False},
-    "auth": {
-        "type": "dict",
-        "options": {
-            "username": {"type": "str", "required": True},
-            "password": {"type": "str", "required": True, "no_log": True},
-            "project_name": {"type": "str", "required": True},
-            "user_domain_name": {"type": "str", "default": "Default"},
-            "project_domain_name": {"type": "str", "default": "Default"},
-            "cacert": {"type": "path"},
-        },
-    },
-    "sites": {
-        "type": "list",
-        "elements": "dict",
-        "options": {
-            "region": {"type": "str", "required": True},
-            "auth_url": {"type": "str", "required": True},
-        },
-    },
+    **CLIENTS,
     "timeout": {"type": "float", "default": 30},
     "tries": {"type": "int", "default": 3},
 }
