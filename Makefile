@@ -36,7 +36,7 @@ test-swift-upstream: ## Swift's own functional and S3 suites against the running
 bench: ## what ring planning, a second run of the backbone, and our proxies cost
 	@python3 scripts/bench.py rings
 	@python3 scripts/bench.py second-run
-	@python3 scripts/bench.py swift
+	@python3 scripts/bench.py swift --without-mesh
 
 clean: ## remove the Python environments and caches
 	rm -rf .venv .cache

@@ -226,6 +226,7 @@ def longer(tally: Tally) -> None:
     drill(tally, "storage_host_kill")
     drill(tally, "proxy_kill")
     drill(tally, "ring_push_interrupted")
+    drill(tally, "galera_member_kill")
     drill(tally, "galera_total_outage")
 
 
