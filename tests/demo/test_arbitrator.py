@@ -60,7 +60,7 @@ class Votes:
     def play(self, playbook: Path, *options: str, inventory: Path | None = None) -> Any:
         return self.demo.ansible(
             "ansible-playbook", playbook, *options,
-            inventory=inventory or DEMO / "federation.yml", timeout=600,
+            inventory=inventory or DEMO / "federation.yml", timeout=1800,
         )  # fmt: skip
 
     def deploy(self, inventory: Path) -> Any:

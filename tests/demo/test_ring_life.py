@@ -74,7 +74,7 @@ class Life:
         self.report.unlink(missing_ok=True)
         run = self.demo.ansible(
             "ansible-playbook", OPERATIONS / f"{name}.yml", "-e", extra, *options,
-            inventory=self.inventory, timeout=900,
+            inventory=self.inventory, timeout=1800,
         )  # fmt: skip
         assert (run.rc == 0) == good, f"{name}: {run.rc}: {run.text}"
         return run
@@ -113,8 +113,9 @@ class Life:
 
     def held(self) -> bool:
         """Whether a ring still counts on the node."""
-        rings = self.demo.module(self.demo.builder, "swift_ring_info")["rings"]
-        return any(one["ip"] == self.address for ring in rings for one in ring["devices"])
+        found = self.demo.module(self.demo.builder, "swift_ring_info")
+        assert "rings" in found, found
+        return any(one["ip"] == self.address for ring in found["rings"] for one in ring["devices"])
 
     def version(self) -> str:
         path = "/etc/swift/rings/current"
