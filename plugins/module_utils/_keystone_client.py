@@ -106,9 +106,7 @@ def reconcile(params: Mapping[str, Any], *, commit: bool) -> Outcome:
 
 
 class Client:
-    def __init__(
-        self, auth: Mapping[str, Any], timeout: int, *, catalogue: bool = False
-    ) -> None:
+    def __init__(self, auth: Mapping[str, Any], timeout: int, *, catalogue: bool = False) -> None:
         self._catalogue = catalogue
         url = auth["auth_url"].rstrip("/")
         self._url = url if url.endswith("/v3") else url + "/v3"
@@ -408,7 +406,7 @@ def _may_be_starting(error: Optional[BaseException]) -> bool:
     return isinstance(error, keystone_errors.HttpError) and error.http_status in STARTING
 
 
-def describe(operations: Iterable[Operation]) -> dict[str, dict[str, object]]:
+def describe(operations: Iterable[Any]) -> dict[str, dict[str, object]]:
     """The operations as the two sides of a diff."""
     before: dict[str, object] = {}
     after: dict[str, object] = {}

@@ -137,7 +137,9 @@ def check_federation(evidence: Evidence, wish: JSON) -> Iterator[Check]:
     check, usable = _identity_provider(evidence.identity_providers, wanted, str(issuer))
     yield check
     if not usable:
-        yield from (Check(name, SKIPPED, "there is no identity provider for it") for name in names[1:])
+        yield from (
+            Check(name, SKIPPED, "there is no identity provider for it") for name in names[1:]
+        )
         return
     protocols = {each["id"]: each for each in evidence.protocols.get(wanted, ())}
     protocol = protocols.get(wish["protocol"])
@@ -220,7 +222,7 @@ def check_slas(evidence: Evidence, wish: JSON) -> Iterator[Check]:
                 f"project {project}", FAILED, "it does not exist", "make it, with the SLA's quotas"
             )
             continue
-        yield Check(f"project {project}", OK, f"id {known[project]}")
+        yield Check(f"project {project}", OK, f"id {known[project]['id']}")
         yield _group(evidence, local, project, str(wish["role"]))
         yield _quotas(evidence, project, sla.get("quotas") or {})
 
@@ -278,7 +280,9 @@ def _network(networks: Sequence[JSON], name: str, wanted: str, external: bool) -
         return Check(name, FAILED, text, "make or share it, or correct the name")
     if len(found) > 1:
         ids = ", ".join(sorted(str(each["id"]) for each in found))
-        return Check(name, FAILED, f"{len(found)} networks are called {wanted}: {ids}", "rename one")
+        return Check(
+            name, FAILED, f"{len(found)} networks are called {wanted}: {ids}", "rename one"
+        )
     if found[0]["external"] != external:
         text = f"{wanted} is {'' if found[0]['external'] else 'not '}external"
         return Check(name, FAILED, text, "choose another one as this default")
@@ -312,7 +316,9 @@ def check_images(evidence: Evidence, wish: JSON) -> Iterator[Check]:
         if not all(image[name] for name in OS_PROPERTIES)
     ]
     if bad:
-        yield Check("images", FAILED, "; ".join(bad), "set the properties: templates choose by them")
+        yield Check(
+            "images", FAILED, "; ".join(bad), "set the properties: templates choose by them"
+        )
     else:
         yield Check("images", OK, f"{len(meant)} with {', '.join(OS_PROPERTIES)}")
 
@@ -323,7 +329,8 @@ def check_flavors(evidence: Evidence, wish: JSON) -> Iterator[Check]:
         yield Check("flavors", SKIPPED, "the compute service did not tell its flavors")
         return
     bad = [
-        f"{flavor['name']} has " + ", ".join(f"{n}={flavor['extra_specs'].get(n)}" for n in GPU_SPECS)
+        f"{flavor['name']} has "
+        + ", ".join(f"{n}={flavor['extra_specs'].get(n)}" for n in GPU_SPECS)
         for flavor in flavors
         if flavor["gpu"] and not all(flavor["gpu"].values())
     ]

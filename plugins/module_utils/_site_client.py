@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from email.utils import parsedate_to_datetime
+from functools import partial
 from typing import Any, Callable, NamedTuple, Optional
 from urllib.parse import quote, urlencode
 
@@ -191,21 +192,50 @@ class Site:
 
     def probes(self) -> dict[str, Probe]:
         wanted = [name for name in SERVICE_TYPES if name in self.endpoints]
-        return at_once({name: lambda name=name: self.probe(name) for name in wanted})
+        return at_once({name: partial(self.probe, name) for name in wanted})
 
-    def project_ids(self, names: Iterable[str], domain: str) -> dict[str, Optional[str]]:
-        """Name -> id of projects of a domain, given by its name; None for those that are not there."""
+    def projects(self, names: Iterable[str], domain: str) -> dict[str, Optional[dict[str, Any]]]:
+        """Projects of a domain by their names; None for those that are not there."""
         domains = self.pages("identity", f"/domains?{urlencode({'name': domain})}", "domains")
         if not domains:
-            return {name: None for name in names}
+            return dict.fromkeys(names)
         domain_id = domains[0]["id"]
-        asked = {
-            name: lambda name=name: self.pages(
-                "identity", f"/projects?{urlencode({'name': name, 'domain_id': domain_id})}", "projects"
-            )
-            for name in names
+
+        def ask(name: str) -> Any:
+            query = urlencode({"name": name, "domain_id": domain_id})
+            return self.pages("identity", f"/projects?{query}", "projects")
+
+        asked = {name: partial(ask, name) for name in names}
+        return {name: (found[0] if found else None) for name, found in at_once(asked).items()}
+
+    def contents(self, project: str) -> list[dict[str, str]]:
+        """What is in a project, for an administrator: kind, id and name of each."""
+        mine = urlencode({"project_id": project})
+        whose = "&fields=id&fields=name"
+        lists = {
+            "server": ("compute", f"/servers?all_tenants=1&{mine}", "servers"),
+            "volume": ("volume", f"/volumes?all_tenants=1&{mine}", "volumes"),
+            "snapshot": ("volume", f"/snapshots?all_tenants=1&{mine}", "snapshots"),
+            "image": ("image", f"/images?owner={quote(project)}", "images"),
+            "network": ("network", f"/networks?{mine}{whose}", "networks"),
+            "router": ("network", f"/routers?{mine}{whose}", "routers"),
+            "floating_ip": ("network", f"/floatingips?{mine}", "floatingips"),
+            "security_group": ("network", f"/security-groups?{mine}{whose}", "security_groups"),
         }
-        return {name: (found[0]["id"] if found else None) for name, found in at_once(asked).items()}
+        asked = {
+            kind: partial(self.pages, *place)
+            for kind, place in lists.items()
+            if place[0] in self.endpoints
+        }
+        return [
+            {
+                "kind": kind,
+                "id": str(each["id"]),
+                "name": str(each.get("name") or each.get("floating_ip_address") or ""),
+            }
+            for kind, found in at_once(asked).items()
+            for each in found
+        ]
 
     def flavors(self, *, all_of_them: bool) -> Listed:
         """With those that not everybody may use, for an administrator."""
@@ -227,13 +257,12 @@ class Site:
             "network": (f"/quotas/{quote(project_id)}/details.json", "quota"),
             "volume": (f"/os-quota-sets/{quote(project_id)}?usage=True", "quota_set"),
         }
-        asked = {
-            service: lambda service=service: self.json("GET", service, paths[service][0])[
-                paths[service][1]
-            ]
-            for service in paths
-            if service in self.endpoints
-        }
+
+        def ask(service: str) -> Any:
+            path, key = paths[service]
+            return self.json("GET", service, path)[key]
+
+        asked = {name: partial(ask, name) for name in paths if name in self.endpoints}
         return at_once(asked, errors=True)
 
 
@@ -242,7 +271,8 @@ def decoded(answer: Any, service: str) -> dict[str, Any]:
         content = answer.json()
     except ValueError as error:
         raise SiteError(
-            f"{service}: {answer.url} does not answer in JSON", "check its endpoint in the catalogue"
+            f"{service}: {answer.url} does not answer in JSON",
+            "check its endpoint in the catalogue",
         ) from error
     return content if isinstance(content, dict) else {}
 
@@ -286,12 +316,16 @@ def _remedy(status: int) -> str:
 
 
 def survey(
-    site: Site, *, gather: Iterable[str], projects: Iterable[str] = (), project_domain: str = "Default"
+    site: Site,
+    *,
+    gather: Iterable[str],
+    projects: Iterable[str] = (),
+    project_domain: str = "Default",
 ) -> dict[str, Any]:
     """Everything that site_info returns: the site must be logged in to.
 
-    Raises SiteError only for an empty catalogue of projects; services that do not answer are
-    listed with their error.
+    Raises SiteError where projects or their contents cannot be told; services that do not answer
+    are listed with their error.
     """
     began = time.monotonic()
     wanted = set(gather)
@@ -302,26 +336,36 @@ def survey(
         return name in services and services[name]["ok"]
 
     administrator = "admin" in {role.lower() for role in site.access.role_names}
+    found: dict[str, Optional[dict[str, Any]]] = {}
     names = list(projects)
-    ids: dict[str, Optional[str]] = {}
     if names:
-        ids = site.project_ids(names, project_domain)
+        for name, project in site.projects(names, project_domain).items():
+            found[name] = project and {
+                "id": project["id"],
+                "enabled": project.get("enabled", True),
+                "description": project.get("description") or "",
+            }
     else:
-        ids = {str(site.access.project_name): site.project_id}
+        found[str(site.access.project_name)] = {"id": site.project_id}
+    known = {name: project["id"] for name, project in found.items() if project}
     asked: dict[str, Callable[[], Any]] = {}
-    if "flavors" in wanted and usable("compute") and has_extra_specs(services["compute"]["versions"]):
+    if (
+        "flavors" in wanted
+        and usable("compute")
+        and has_extra_specs(services["compute"]["versions"])
+    ):
         asked["flavors"] = lambda: site.flavors(all_of_them=administrator)
     if "images" in wanted and usable("image"):
         asked["images"] = site.images
     if "networks" in wanted and usable("network"):
         asked["networks"] = site.networks
     lists = at_once(asked, errors=True)
-    quotas = {}
+    quotas: dict[str, Any] = {}
     if "quotas" in wanted:
-        known = {name: project for name, project in ids.items() if project}
-        quotas = at_once({
-            name: lambda project=project: site.quotas(project) for name, project in known.items()
-        })  # fmt: skip
+        quotas = at_once({name: partial(site.quotas, known[name]) for name in known})
+    contents: dict[str, Any] = {}
+    if "contents" in wanted:
+        contents = at_once({name: partial(site.contents, known[name]) for name in known})
     problems = [
         {"found": error.found, "remedy": error.remedy}
         for error in [*lists.values(), *(each for one in quotas.values() for each in one.values())]
@@ -332,7 +376,7 @@ def survey(
         "regions": site.regions,
         "services": services,
         "project": {"id": site.project_id, "name": site.access.project_name},
-        "projects": ids,
+        "projects": found,
         "roles": sorted(site.access.role_names),
         "flavors": _read(lists.get("flavors"), read_flavor),
         "images": _read(lists.get("images"), read_image),
@@ -341,6 +385,7 @@ def survey(
             name: read_quotas({k: v for k, v in answers.items() if not isinstance(v, SiteError)})
             for name, answers in quotas.items()
         },
+        "contents": contents,
         "truncated": sorted(n for n, found in lists.items() if getattr(found, "truncated", False)),
         "problems": problems,
         "clock_offset": probes["identity"].clock if "identity" in probes else None,
@@ -372,4 +417,4 @@ def _read(found: Any, read: Callable[[Any], dict[str, Any]]) -> Optional[list[di
     return sorted((read(one) for one in found), key=lambda one: (str(one["name"]), str(one["id"])))
 
 
-__all__ = ["KeystoneError", "REQUIRED_SERVICES", "Site", "SiteError", "at_once", "survey"]
+__all__ = ["REQUIRED_SERVICES", "KeystoneError", "Site", "SiteError", "at_once", "survey"]

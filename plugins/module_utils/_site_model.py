@@ -57,7 +57,9 @@ class Reason(NamedTuple):
         return {"found": self.found, "remedy": self.remedy}
 
 
-def choose_endpoints(catalogue: Iterable[JSON], region: Optional[str], interface: str) -> dict[str, str]:
+def choose_endpoints(
+    catalogue: Iterable[JSON], region: Optional[str], interface: str
+) -> dict[str, str]:
     """Service -> URL, of the region and interface; of any region if none is given."""
     by_type: dict[str, str] = {}
     for service in catalogue:
@@ -78,7 +80,12 @@ def choose_endpoints(catalogue: Iterable[JSON], region: Optional[str], interface
 
 def regions_of(catalogue: Iterable[JSON]) -> list[str]:
     return sorted(
-        {str(e["region_id"]) for s in catalogue for e in s.get("endpoints", ()) if e.get("region_id")}
+        {
+            str(e["region_id"])
+            for s in catalogue
+            for e in s.get("endpoints", ())
+            if e.get("region_id")
+        }
     )
 
 

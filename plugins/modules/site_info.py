@@ -32,10 +32,12 @@ options:
     choices: [public, internal, admin]
     default: public
   gather:
-    description: What to ask for, beside the services and their versions.
+    description:
+      - What to ask for, beside the services and their versions.
+      - V(contents) is what is in O(projects), and for administrators.
     type: list
     elements: str
-    choices: [flavors, images, networks, quotas]
+    choices: [flavors, images, networks, quotas, contents]
     default: [flavors, images, networks, quotas]
   projects:
     description:
@@ -107,7 +109,9 @@ site:
       description: The C(id) and C(name) of the project of the login.
       type: dict
     projects:
-      description: The ids of O(projects) by their names; V(null) for those that are not there.
+      description:
+        - O(projects) by their names, each with C(id), C(enabled) and C(description); V(null) for
+          those that are not there. Without O(projects), the C(id) of the login's.
       type: dict
     roles:
       description: The roles of the user in the project of the login.
@@ -137,6 +141,11 @@ site:
         - For each project, by the names of an SLA (C(instances), C(cores), C(ram_mb), C(volumes),
           C(gigabytes), C(floating_ips), C(networks), C(ports), C(security_groups)), the C(limit),
           V(-1) if there is none, and what is C(used).
+      type: dict
+    contents:
+      description:
+        - For each project what is in it, each with C(kind), C(id) and C(name). Kinds are V(server),
+          V(volume), V(snapshot), V(image), V(network), V(router), V(floating_ip), V(security_group).
       type: dict
     clock_offset:
       description: Seconds that Keystone's clock is ahead of this host's, at most one second wrong.
@@ -176,7 +185,12 @@ ARGUMENTS: dict[str, Any] = {
         "choices": ["public", "internal", "admin"],
         "default": "public",
     },
-    "gather": {"type": "list", "elements": "str", "choices": PARTS, "default": PARTS},
+    "gather": {
+        "type": "list",
+        "elements": "str",
+        "choices": [*PARTS, "contents"],
+        "default": PARTS,
+    },
     "projects": {"type": "list", "elements": "str", "default": []},
     "project_domain": {"type": "str", "default": "Default"},
 }

@@ -137,6 +137,8 @@ compute_driver = fake.FakeDriver
 transport_url = rabbit://openstack:$password@127.0.0.1
 # The fake hypervisor forgets its servers when the host starts again.
 sync_power_state_interval = -1
+# Most servers are rows of the database, without a port from which Nova could learn their addresses.
+heal_instance_info_cache_interval = -1
 instance_usage_audit = false
 [api_database]
 $(sql nova nova_api)
@@ -162,6 +164,7 @@ endpoint_override = http://127.0.0.1:9292
 [cinder]
 endpoint_template = http://127.0.0.1:8776/v3/%(project_id)s
 EOF
+install -m 644 -o nova /proc/sys/kernel/random/uuid /var/lib/nova/compute_id
 cat >/etc/systemd/system/nova-compute.service <<'EOF'
 [Unit]
 Description=Nova's compute service with its fake hypervisor
@@ -170,7 +173,7 @@ After=rabbitmq-server.service nova-conductor.service
 Type=notify
 NotifyAccess=all
 User=nova
-ExecStart=/usr/bin/python3 -c "import sys; from nova.cmd.compute import main; sys.argv[0] = 'nova-compute'; main()" --config-file /etc/nova/nova.conf --log-file /var/log/nova/nova-compute.log
+ExecStart=/usr/local/sbin/fake-compute --config-file /etc/nova/nova.conf --log-file /var/log/nova/nova-compute.log
 Restart=on-failure
 RestartSec=2
 [Install]
