@@ -146,7 +146,7 @@ class Client:
     @property
     def url(self) -> str:
         """Keystone's URL, with its version."""
-        return self._url
+        return str(self._url)
 
     @property
     def session(self) -> Any:

@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from email.utils import parsedate_to_datetime
+from contextlib import suppress
 from functools import partial
 from typing import Any, Callable, NamedTuple, Optional
 from urllib.parse import quote, urlencode
@@ -40,10 +40,8 @@ from ansible_collections.infn.cloud.plugins.module_utils._site_model import (
     why_not,
 )
 
-try:
+with suppress(ImportError):  # the module that uses this says so, by KEYSTONEAUTH_ERROR
     from keystoneauth1 import exceptions as keystone_errors
-except ImportError:
-    pass  # the module that uses this says so, by KEYSTONEAUTH_ERROR
 
 AT_ONCE = 8
 # Pages of one list. Services send 20 to 1000 at a time; nobody has more flavors than that.
@@ -72,8 +70,6 @@ class Probe(NamedTuple):
     milliseconds: Optional[float]
     versions: dict[str, str]
     error: Optional[SiteError]
-    # Seconds that the service's clock is ahead of this one, at most a second off.
-    clock: Optional[float]
 
 
 class Site:
@@ -95,14 +91,20 @@ class Site:
         self.endpoints: dict[str, str] = {}
         self.regions: list[str] = []
         self.access: Any = None
+        self.clock_offset = 0.0
 
     def log_in(self) -> None:
         """Raises KeystoneError with a remedy."""
+        began = time.time()
         self._keystone.wait_until_ready()
+        ended = time.time()
         session = self._keystone.session
         session.timeout = self._timeout
         self.requests += 1
         self.access = self._keystone.ask("log in", lambda: session.auth.get_access(session))
+        # The token was made between the two: only what lies outside is a difference of clocks.
+        issued = self.access.issued.timestamp()
+        self.clock_offset = round(max(issued - ended, 0) + min(issued - began, 0), 3)
         catalogue = self.access.service_catalog.catalog
         self.regions = regions_of(catalogue)
         if self.region is None and len(self.regions) == 1:
@@ -186,9 +188,9 @@ class Site:
             content = decoded(answer, service) if service != "object-store" else {}
         except SiteError as error:
             if error.status in (401, 403, 404) and service == "object-store":
-                return Probe(round((time.monotonic() - began) * 1000, 1), {}, None, None)
-            return Probe(None, {}, error, None)
-        return Probe(milliseconds, api_versions(content), None, clock_of(answer))
+                return Probe(round((time.monotonic() - began) * 1000, 1), {}, None)
+            return Probe(None, {}, error)
+        return Probe(milliseconds, api_versions(content), None)
 
     def probes(self) -> dict[str, Probe]:
         wanted = [name for name in SERVICE_TYPES if name in self.endpoints]
@@ -275,14 +277,6 @@ def decoded(answer: Any, service: str) -> dict[str, Any]:
             "check its endpoint in the catalogue",
         ) from error
     return content if isinstance(content, dict) else {}
-
-
-def clock_of(answer: Any) -> Optional[float]:
-    try:
-        theirs = parsedate_to_datetime(answer.headers["Date"]).timestamp()
-    except (KeyError, TypeError, ValueError):
-        return None
-    return round(theirs - time.time(), 1)
 
 
 def at_once(asked: Mapping[str, Callable[[], Any]], *, errors: bool = False) -> dict[str, Any]:
@@ -388,7 +382,7 @@ def survey(
         "contents": contents,
         "truncated": sorted(n for n, found in lists.items() if getattr(found, "truncated", False)),
         "problems": problems,
-        "clock_offset": probes["identity"].clock if "identity" in probes else None,
+        "clock_offset": site.clock_offset,
         "requests": site.requests,
         "seconds": round(time.monotonic() - began, 2),
     }

@@ -209,7 +209,8 @@ def _wait_until_active(site: Site, server: str, seconds: int) -> str:
         if found["status"] == "ACTIVE":
             return ""
         if found["status"] == "ERROR":
-            return f"server {server} failed: {found.get('fault', {}).get('message', 'no reason given')}"
+            why = found.get("fault", {}).get("message", "no reason given")
+            return f"server {server} failed: {why}"
         if time.monotonic() >= end:
             return f"server {server} is still {found['status']} after {seconds} s"
         time.sleep(1)

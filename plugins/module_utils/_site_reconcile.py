@@ -44,7 +44,7 @@ def reconcile(params: Mapping[str, Any], *, commit: bool) -> list[Operation]:
         interface=params["interface"],
     )
     site.log_in()
-    plan = make_plan(params, read(site, params))
+    plan = make_plan(params, read(site, params, pending=() if commit else params["pending_projects"]))
     if commit:
         made: dict[tuple[str, str], str] = {}
         for number, operation in enumerate(plan):
@@ -55,13 +55,19 @@ def reconcile(params: Mapping[str, Any], *, commit: bool) -> list[Operation]:
     return plan
 
 
-def read(site: Site, wish: Mapping[str, Any]) -> Snapshot:
-    """A few lists, and the quotas of each project that has any declared."""
+def read(site: Site, wish: Mapping[str, Any], pending: Sequence[str]) -> Snapshot:
+    """A few lists, and the quotas of each project that has any declared.
+
+    A project that is pending and not there counts as there, without an id and with nothing in it.
+    """
     named = {
         item["project"] for kind in ("quotas", "networks", "security_rules") for item in wish[kind]
     }
     found = site.projects(sorted(named), wish["project_domain"]) if named else {}
-    projects = {name: project["id"] if project else None for name, project in found.items()}
+    projects = {
+        name: project["id"] if project else "" if name in pending else None
+        for name, project in found.items()
+    }
     asked: dict[str, Callable[[], Any]] = {}
     if wish["networks"]:
         asked["networks"] = site.networks
@@ -77,6 +83,9 @@ def read(site: Site, wish: Mapping[str, Any]) -> Snapshot:
     for item in wish["quotas"]:
         project = projects.get(item["project"])
         if project is None:
+            continue
+        if not project:
+            snapshot.quotas[item["project"]] = dict.fromkeys(QUOTAS)
             continue
         snapshot.quotas[item["project"]] = _limits(site.quotas(project))
         if item["state"] == "absent":

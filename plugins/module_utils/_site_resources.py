@@ -328,7 +328,7 @@ def _images(wish: Sequence[JSON], current: Snapshot) -> list[Operation]:
 
 
 def users_own(contents: Iterable[JSON], networks: Iterable[str]) -> list[dict[str, Any]]:
-    """Of what is in a project, what users made: not the networks of these names with their routers."""
+    """Of what is in a project, what users made: not networks of these names with their routers."""
     ours = set(networks)
     return [
         dict(each)

@@ -80,7 +80,8 @@ EXAMPLES = r"""
 
 RETURN = r"""
 site:
-  description: The site. Lists are V(null) where they were not asked for, or the service did not answer.
+  description:
+    - The site. Lists are V(null) where they were not asked for, or the service did not answer.
   returned: success
   type: dict
   contains:
@@ -148,7 +149,9 @@ site:
           V(volume), V(snapshot), V(image), V(network), V(router), V(floating_ip), V(security_group).
       type: dict
     clock_offset:
-      description: Seconds that Keystone's clock is ahead of this host's, at most one second wrong.
+      description:
+        - Seconds that Keystone's clock is ahead of this host's at least, by the time in the token;
+          negative if it is behind, 0 if no difference can be proven.
       type: float
     truncated:
       description: Names of the lists of which the site had more pages than are read.

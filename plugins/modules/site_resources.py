@@ -35,6 +35,13 @@ options:
     description: The domain of the projects.
     type: str
     default: Default
+  pending_projects:
+    description:
+      - Projects that something before this makes. In check mode they may be missing, and what they
+        would get is announced.
+    type: list
+    elements: str
+    default: []
   quotas:
     description: Quotas of projects. Those that are left out are left alone.
     type: list
@@ -93,7 +100,7 @@ options:
         elements: str
         default: []
       external_network:
-        description: The external network that a router connects it to. Without it there is no router.
+        description: The external network that a router leads to. Without it there is no router.
         type: str
       description:
         description: What people read about it. Set when it is made.
@@ -182,7 +189,7 @@ EXAMPLES = r"""
     auth: "{{ site_admin }}"
     quotas:
       - project: cms
-        quotas: {instances: 20, cores: 80, ram_mb: 163840, volumes: 20, gigabytes: 2000, floating_ips: 4}
+        quotas: {instances: 20, cores: 80, ram_mb: 163840, volumes: 20, gigabytes: 2000}
     networks:
       - name: private
         project: cms
@@ -257,6 +264,7 @@ ARGUMENTS: dict[str, Any] = {
         "default": "public",
     },
     "project_domain": {"type": "str", "default": "Default"},
+    "pending_projects": TEXTS,
     "quotas": _list_of(
         {},
         project=NAME,
