@@ -80,7 +80,9 @@ def plan_site(settings: JSON, projects: JSON, contents: JSON, *, leave: bool) ->
                 for sla in slas
                 if sla.get("quotas")
             ],
-            "networks": [{**network, "project": sla["project"]} for sla, network in _networks(settings)],
+            "networks": [
+                {**network, "project": sla["project"]} for sla, network in _networks(settings)
+            ],
             "security_rules": [
                 {**rule, "project": sla["project"]}
                 for sla in slas

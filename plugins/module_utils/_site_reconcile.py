@@ -44,7 +44,9 @@ def reconcile(params: Mapping[str, Any], *, commit: bool) -> list[Operation]:
         interface=params["interface"],
     )
     site.log_in()
-    plan = make_plan(params, read(site, params, pending=() if commit else params["pending_projects"]))
+    plan = make_plan(
+        params, read(site, params, pending=() if commit else params["pending_projects"])
+    )
     if commit:
         made: dict[tuple[str, str], str] = {}
         for number, operation in enumerate(plan):

@@ -28,9 +28,7 @@ def read_packages(output: str, patterns: Iterable[str]) -> dict[str, str]:
     return found
 
 
-def differences(
-    hosts: Mapping[str, Mapping[str, str]], ignore: Iterable[str] = ()
-) -> list[str]:
+def differences(hosts: Mapping[str, Mapping[str, str]], ignore: Iterable[str] = ()) -> list[str]:
     """One sentence for each component whose version differs between the hosts that have it.
 
     Hosts carry different services: a component that a host lacks is no difference.

@@ -86,7 +86,7 @@ site:
   type: dict
   contains:
     usable:
-      description: Whether the federation could place servers there; V(true) if there are no reasons.
+      description: Whether the federation could place servers there, which is so without reasons.
       type: bool
     reasons:
       description: Why it could not, each with what was C(found) and its C(remedy).
@@ -101,7 +101,7 @@ site:
       elements: str
     services:
       description:
-        - For each of C(identity), C(compute), C(image), C(network), C(volume), C(placement) and
+        - For each of C(identity), C(compute), C(image), C(network), C(volume), C(placement),
           C(object-store) that the catalogue has, its C(url), whether it answers (C(ok)), else the
           C(error) and its C(remedy), the milliseconds of one small request (C(latency_ms)), and
           its C(versions), C(current), C(min_microversion) and C(max_microversion).
@@ -120,9 +120,9 @@ site:
       elements: str
     flavors:
       description:
-        - The flavors by name, each with C(id), C(name), C(cores), C(ram_mb) (MiB), C(disk_gb) (GiB),
-          C(public), C(extra_specs), and C(gpu), which is V(null) or has C(number), C(model) and
-          C(vendor) of the extra specs C(gpu_number), C(gpu_model), C(gpu_vendor).
+        - The flavors by name, each with C(id), C(name), C(cores), C(ram_mb) (MiB), C(disk_gb)
+          (GiB), C(public), C(extra_specs), and C(gpu), which is V(null) or has C(number),
+          C(model) and C(vendor) of the extra specs C(gpu_number), C(gpu_model), C(gpu_vendor).
       type: list
       elements: dict
     images:
@@ -146,7 +146,8 @@ site:
     contents:
       description:
         - For each project what is in it, each with C(kind), C(id) and C(name). Kinds are V(server),
-          V(volume), V(snapshot), V(image), V(network), V(router), V(floating_ip), V(security_group).
+          V(volume), V(snapshot), V(image), V(network), V(router), V(floating_ip),
+          V(security_group).
       type: dict
     clock_offset:
       description:
@@ -158,7 +159,7 @@ site:
       type: list
       elements: str
     problems:
-      description: Requests that were refused or failed, in the form of C(reasons), which has them too.
+      description: Requests that were refused or failed; C(reasons) has them too.
       type: list
       elements: dict
     requests:

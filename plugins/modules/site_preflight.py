@@ -194,7 +194,7 @@ checks:
     - name: identity_provider
       status: failed
       found: "infn-cloud has the remote id 'https://iam.cloud.example', tokens have 'https://iam.cloud.example/'"
-      remedy: "set it to 'https://iam.cloud.example/', slash and letters exactly as the issuer writes it"
+      remedy: "set it to 'https://iam.cloud.example/', exactly as the issuer writes it"
 left:
   description: The id of a canary that could not be deleted.
   returned: if there is one
