@@ -264,15 +264,15 @@ def upgrade(tally: Tally) -> None:
 
 
 def clouds(tally: Tally) -> None:
-    """They stand beside the demo, and go when the tests are done; the image stays for the next time."""
+    """They stand beside the demo and go when the tests are done; their image stays."""
     began = time.monotonic()
     code, _output = call(*as_root("scripts/clouds", "up"))
     if tally.check("clouds: two of them are up", code == 0, time.monotonic() - began):
         results = ROOT / "tests" / "output" / "clouds.xml"
         results.parent.mkdir(exist_ok=True)
         results.unlink(missing_ok=True)
-        code, _output = call(*as_root(str(VENV / "python"), "-m", "pytest", "tests/clouds", "-q",
-                                      "-p", "no:cacheprovider", f"--junitxml={results}"))  # fmt: skip
+        pytest = (str(VENV / "python"), "-m", "pytest", "-q", "-p", "no:cacheprovider")
+        code, _output = call(*as_root(*pytest, "tests/clouds", f"--junitxml={results}"))
         passed, failed, skipped = junit(results)
         failed = failed or int(code != 0)
         tally.add("clouds: tests/clouds", passed, failed, skipped, time.monotonic() - began)

@@ -111,7 +111,7 @@ def describe(sla: JSON) -> str:
 
 def local_group(settings: JSON, sla: JSON) -> str:
     """The group in Keystone: slashes of a group in IAM's tree would be taken for paths."""
-    return settings["group_prefix"] + str(sla["group"]).strip("/").replace("/", "-")
+    return str(settings["group_prefix"]) + str(sla["group"]).strip("/").replace("/", "-")
 
 
 def mapping_rules(settings: JSON) -> list[dict[str, Any]]:
