@@ -189,8 +189,9 @@ def ringlife(tally: Tally) -> None:
 
 def modules(tally: Tally) -> None:
     began = time.monotonic()
-    if call("scripts/setup", "keystone")[0]:
-        tally.check("modules: scripts/setup keystone", False)
+    for server in ("keystone", "kms"):
+        if call("scripts/setup", server)[0]:
+            tally.check(f"modules: scripts/setup {server}", False)
     results = ROOT / "tests" / "output" / "integration.xml"
     results.parent.mkdir(exist_ok=True)
     results.unlink(missing_ok=True)
