@@ -114,7 +114,7 @@ def test_a_user_without_rights_sees_the_site_too(north: Cloud, tmp_path: Path) -
 
 
 @contextmanager
-def stopped(cloud: Cloud, unit: str, connection: openstack.connection.Connection) -> Iterator[None]:
+def stopped(cloud: Cloud, unit: str) -> Iterator[None]:
     cloud.on_host("systemctl", "stop", unit)
     try:
         yield
@@ -123,9 +123,9 @@ def stopped(cloud: Cloud, unit: str, connection: openstack.connection.Connection
         end = time.monotonic() + PATIENCE
         while True:
             try:
-                next(connection.image.images(), None)
+                next(cloud.connection.image.images(), None)
                 break
-            except openstack.exceptions.HttpException:
+            except openstack.exceptions.SDKException:
                 assert time.monotonic() < end, f"{unit} did not come back"
                 time.sleep(1)
 
@@ -133,7 +133,7 @@ def stopped(cloud: Cloud, unit: str, connection: openstack.connection.Connection
 def test_a_service_that_is_down_is_listed_and_the_others_are_told(
     south: Cloud, tmp_path: Path
 ) -> None:
-    with stopped(south, "glance-api", south.connection):
+    with stopped(south, "glance-api"):
         site = module("site_info", tmp_path, auth=south.auth, timeout=PATIENCE)["site"]
     assert not site["services"]["image"]["ok"]
     assert not site["usable"]
