@@ -52,7 +52,7 @@ LOGINS = {
 }
 
 
-class _Adapter(Adapter):  # type: ignore[misc]
+class _Adapter(Adapter):
     """Below keystoneauth1 as well as below our own requests."""
 
     def __init__(self, deadline: Deadline) -> None:

@@ -19,6 +19,7 @@ import os
 import selectors
 import signal
 import struct
+import sys
 import tempfile
 import time
 import typing as t
@@ -140,6 +141,8 @@ def _answer(question: Question, deadline: Deadline, pipe: int, output: int) -> N
         os.setpgid(0, 0)
     os.dup2(output, 1)
     os.dup2(output, 2)
+    # Whoever runs Ansible may have put something else there.
+    sys.stdout = sys.stderr = os.fdopen(2, "w", buffering=1, errors="replace", closefd=False)
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.setitimer(signal.ITIMER_REAL, max(0.1, deadline.left()) + ORPHAN)
     try:
