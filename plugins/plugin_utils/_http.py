@@ -147,18 +147,19 @@ class Http:
         if unscoped and name == "Password":
             # Otherwise a user with a default project gets a token for that.
             options["unscoped"] = True
-        try:
-            if name is not None:
-                plugin = getattr(v3, name)(**options)
-            else:
-                from keystoneauth1 import loading
+        with self.errors("Keystone"):
+            try:
+                if name is not None:
+                    plugin = getattr(v3, name)(**options)
+                else:
+                    from keystoneauth1 import loading
 
-                plugin = loading.get_plugin_loader(kind).load_from_options(**options)
-        except TypeError as failure:
-            raise ProviderError(
-                f"auth_type {kind}: {failure}; correct the credentials"
-            ) from failure
-        return plugin.get_access(self._keystone)
+                    plugin = loading.get_plugin_loader(kind).load_from_options(**options)
+            except TypeError as failure:
+                raise ProviderError(
+                    f"auth_type {kind}: {failure}; correct the credentials"
+                ) from failure
+            return plugin.get_access(self._keystone)
 
     def ask(
         self, who: str, url: str, token: str, headers: Mapping[str, str] | None = None
