@@ -91,6 +91,7 @@ def test_groups(listed: Any) -> None:
     }
     assert groups.pop("all") >= {"backbone", "federated"}
     assert groups == {
+        "provider_static": {"site_cnaf", "site_rome_2"},
         "backbone": {"site_cnaf"},
         "federated": {"site_rome_2"},
         "site_cnaf": {"cnaf-gw1", "cnaf-st1"},
