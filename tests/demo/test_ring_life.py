@@ -151,7 +151,7 @@ def life(demo: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Life]:
         state = demo.variables["_meta"]["hostvars"][demo.builder]["demo_state"]
         subprocess.run(root("rm", "-rf", f"{state}/hosts/{made.node}"), check=True)
         # The rings, firewalls and names as the demo's own inventory has them.
-        demo.ansible("ansible-playbook", create, "--limit", "localhost", timeout=300)
+        demo.ansible("ansible-playbook", create, timeout=300)
 
 
 @pytest.fixture(scope="module")
