@@ -7,6 +7,8 @@
   bench.py second-run  the backbone deployed a second time: seconds, tasks, seconds per host
   bench.py swift       objects and MB a second through our proxies, without and with TLS, against a
                        minimal proxy written by hand on the same host and rings
+  bench.py inventory   the inventory plugin against openstack.cloud.openstack on the same fake
+                       clouds, and against a static YAML inventory of the same hosts
 
 Prints ratios and leaves the figures in tests/output/bench-<name>.json. Timings are no tests.
 """
@@ -221,6 +223,18 @@ def swift(arguments: argparse.Namespace) -> None:
     save("swift", {"measurements": figures})
 
 
+def inventory(arguments: argparse.Namespace) -> None:
+    """Many sites at once, many hosts at one, and one site that is dead."""
+    from tooling import bench_inventory
+
+    with tempfile.TemporaryDirectory(prefix="infn-cloud-bench-") as temporary:
+        figures = bench_inventory.run(
+            Path(temporary), measure,
+            rounds=arguments.rounds, sites=arguments.sites, hosts=arguments.hosts,
+        )  # fmt: skip
+    save("inventory", figures)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -240,6 +254,11 @@ def main() -> int:
     command.add_argument("--rounds", type=int, default=3)
     command.add_argument("more", nargs="*", help="options of ansible-playbook, after --")
     command.set_defaults(run=swift)
+    command = commands.add_parser("inventory")
+    command.add_argument("--sites", type=int, nargs="+", default=[1, 4, 16])
+    command.add_argument("--hosts", type=int, nargs="+", default=[5000, 50000])
+    command.add_argument("--rounds", type=int, default=3)
+    command.set_defaults(run=inventory)
     arguments = parser.parse_args()
     arguments.run(arguments)
     return 0
