@@ -61,15 +61,16 @@ class Bench:
 
     def measure(self, file: str) -> Figures:
         """The median of the rounds."""
-        command = [*COMMAND, "-i", self.place / file, "--list"]
+        command: list[str | Path] = [*COMMAND, "-i", self.place / file, "--list"]
         found = [self._measure(command, self.environment) for _ in range(self.rounds)]
         return {key: sorted(one[key] for one in found)[len(found) // 2] for key in found[0]}
 
     def listed(self, file: str, *more: str) -> str:
-        command = [*COMMAND, "-i", self.place / file, "--list", *more]
-        return subprocess.run(
+        command: list[str | Path] = [*COMMAND, "-i", self.place / file, "--list", *more]
+        done = subprocess.run(
             command, env=self.environment, capture_output=True, text=True, check=True
-        ).stdout
+        )
+        return str(done.stdout)
 
     def write(self, urls: list[str], **top: Any) -> None:
         """federation.yml and the same for the other plugin."""

@@ -192,7 +192,7 @@ def test_only_files_of_its_name_are_taken(tmp_path: Path) -> None:
 
 
 def test_the_example_is_valid_and_uses_documentation_addresses(tmp_path: Path) -> None:
-    """Nothing here knows its clouds: they are missed one by one, and what the file lists is there."""
+    """Nobody here knows its clouds: each is missed, and what the file lists is there."""
     example = ROOT / "inventories" / "example" / "federation.yml"
     text = example.read_text(encoding="utf-8").replace(
         "[sudo, --non-interactive, podman]", "[none-x]"
