@@ -86,7 +86,7 @@ class FakeCloud:
         self.good: dict[str, int] = {}
         self.requests: list[str] = []
         self._pages: dict[tuple[str, str, int], bytes] = {}
-        self._httpd = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+        self._httpd = _Server(("127.0.0.1", 0), _handler(self))
         self._httpd.daemon_threads = True
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._httpd.serve_forever, daemon=True)
@@ -148,6 +148,15 @@ class FakeCloud:
         return self._pages[key]
 
 
+class _Server(ThreadingHTTPServer):
+    request_queue_size = 256
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that has gone in the middle is what the deadlines are for."""
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handle_error(request, client_address)
+
+
 def _handler(cloud: FakeCloud) -> type[BaseHTTPRequestHandler]:
     class Handler(_Handler):
         fake = cloud
@@ -174,7 +183,7 @@ class _Handler(BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(length) or b"{}")
         path = urllib.parse.urlsplit(self.path).path.rstrip("/")
         cloud.requests.append(f"{self.command} {path}")
-        if cloud.delay:
+        if cloud.delay and path.endswith("/servers/detail"):
             cloud.wait(cloud.delay)
         if path.endswith(("/auth/tokens", "/auth")):
             self._serve("auth", lambda: self._login(path, body))
@@ -362,11 +371,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sites", type=int, default=1)
     parser.add_argument("--servers", type=int, default=10)
-    parser.add_argument("--delay", type=float, default=0.0)
+    parser.add_argument("--delay", type=float, default=0.0, help="seconds before servers come")
+    parser.add_argument("--dead", type=int, default=0, help="how many of the sites hang instead")
     arguments = parser.parse_args()
     clouds = [cloud_of(arguments.servers, delay=arguments.delay) for _ in range(arguments.sites)]
-    for cloud in clouds:
+    for number, cloud in enumerate(clouds):
         cloud.__enter__()
+        if number < arguments.dead:
+            cloud.faults["servers"] = ("hang", 0)
         for marker in range(0, arguments.servers, cloud.page):  # made before anybody measures
             listed = cloud.servers["p1"]
             cloud.listing("p1", listed[marker - 1]["id"] if marker else "", cloud.page)

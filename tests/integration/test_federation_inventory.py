@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import textwrap
 import time
 from collections.abc import Iterator
@@ -442,6 +444,28 @@ def test_limit_to_a_site_and_verbose(newest: Place, cloud: FakeCloud) -> None:
     assert "site bari: ok, 6 hosts, " in done.stderr
 
 
+def test_the_playbook_tells_how_each_site_answered(place: Place, cloud: FakeCloud) -> None:
+    place.openstack("bari", cloud)
+    place.static()
+    playbook = str(ROOT / "playbooks" / "operations" / "federation_status.yml")
+    file = place.path / "status.json"
+    wish = json.dumps(
+        {"federation_status_file": str(file), "federation_status_fail_on": ["failed"]}
+    )
+    good = place.run(playbook, "-e", wish, command="playbook")
+    assert good.returncode == 0, good.stdout + good.stderr
+    report = json.loads(file.read_text())
+    assert (report["bari"]["status"], report["bari"]["hosts"]) == ("ok", 6)
+    assert report["bari"]["requests"] == 10
+    place.top["max_stale"] = 1
+    time.sleep(1.5)
+    cloud.faults["servers"] = ("500", 0)
+    bad = place.run(playbook, "-e", wish, command="playbook")
+    assert bad.returncode != 0
+    assert "bari: see the table above." in bad.stdout + bad.stderr
+    assert "answered 500" in bad.stdout
+
+
 # --- other inventory plugins ----------------------------------------------------------------------
 
 HOSTS: dict[str, Any] = {
@@ -614,3 +638,55 @@ def test_aws_by_its_own_plugin(newest: Place) -> None:
         assert one["federation_instance_state"] == "running"
         assert one["ansible_host"]
     assert "secret-of-aws" not in json.dumps(found)
+
+
+@pytest.fixture
+def podman() -> Iterator[list[str]]:
+    """The real one with a store of its own, whose path may not be longer than 50 characters."""
+    if not shutil.which("podman"):
+        pytest.skip("no podman here: apt install podman")
+    with tempfile.TemporaryDirectory(prefix="infn-") as store:
+        command = [
+            *("podman", "--root", f"{store}/root", "--runroot", f"{store}/run"),
+            *("--storage-driver", "vfs"),
+        ]
+        yield command
+        for leftover in (["rm", "--all", "--force"], ["rmi", "--all", "--force"]):
+            subprocess.run([*command, *leftover], check=True, capture_output=True, timeout=120)
+
+
+def test_containers_by_the_real_podman(newest: Place, podman: list[str]) -> None:
+    """Nobody else's containers are seen, and none is started."""
+    (newest.path / "empty").mkdir()
+    (newest.path / "empty" / "hello").touch()
+
+    def call(*arguments: str, **more: Any) -> None:
+        subprocess.run([*podman, *arguments], check=True, capture_output=True, timeout=120, **more)
+
+    tar = subprocess.run(
+        ["tar", "-C", str(newest.path / "empty"), "-c", "."], check=True, capture_output=True
+    ).stdout
+    call("import", "-", "localhost/empty:1", input=tar)
+    for name in ("lab-ui", "other"):
+        call("create", "--name", name, "--label", "federation=lab", "localhost/empty:1", "/hello")
+    call("create", "--name", "stranger", "localhost/empty:1", "/hello")
+    hosts = [
+        {"name": "lab-ui", "address": "192.0.2.1", "services": ["login"]},
+        {"name": "lab-gone", "address": "192.0.2.2"},
+    ]
+    newest.sites.append(
+        {
+            "name": "lab",
+            "coupling": "federated",
+            "provider": "containers",
+            "options": {"command": podman, "label": "federation=lab"},
+            "hosts": hosts,
+        }
+    )
+    found = newest.list()
+    known = found["_meta"]["hostvars"]
+    assert sorted(known) == ["lab-gone", "lab-ui", "other.lab"]
+    assert known["lab-ui"]["ansible_host"] == "192.0.2.1"
+    assert known["lab-ui"]["federation_instance_state"] == "created"
+    assert "federation_instance_state" not in known["lab-gone"]
+    assert found["login"]["hosts"] == ["lab-ui"]
