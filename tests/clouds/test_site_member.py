@@ -62,11 +62,13 @@ def test_check_mode_announces_it_all_and_changes_nothing(member: Member, south: 
 
 def test_a_project_that_is_there_is_not_taken(member: Member, south: Cloud) -> None:
     foreign = south.connection.identity.create_project(name="fed-foreign", domain_id="default")
-    slas = [{**member.slas[0], "project": "fed-foreign"}]
-    output = member.run(slas=slas, fails=True)
+    try:
+        slas = [{**member.slas[0], "project": "fed-foreign"}]
+        output = member.run(slas=slas, fails=True)
+    finally:
+        south.connection.identity.delete_project(foreign)
     assert "federated_site_adopted_projects" in output
     assert names(south) == BARE
-    south.connection.identity.delete_project(foreign)
 
 
 def test_the_site_joins(member: Member, south: Cloud) -> None:
@@ -111,7 +113,7 @@ def wish(south: Cloud, member: Member, **more: Any) -> dict[str, Any]:
             "group": sla["group"],
             "local_group": "infn-cloud-" + sla["group"].replace("/", "-"),
             "project": sla["project"],
-            "quotas": sla["quotas"],
+            "quotas": dict(sla["quotas"]),
         }
         for sla in member.slas
     ]
