@@ -166,7 +166,7 @@ class Site:
     ) -> Listed:
         """All pages of a list, or as many as allowed."""
         listed = Listed()
-        plain, _, query = path.partition("?")
+        plain, _mark, query = path.partition("?")
         for _number in range(most):
             page = self.json("GET", service, f"{plain}?{query}" if query else plain, **options)
             listed.extend(page.get(collection) or ())

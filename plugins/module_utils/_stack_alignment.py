@@ -19,8 +19,8 @@ def read_packages(output: str, patterns: Iterable[str]) -> dict[str, str]:
     chosen = tuple(patterns)
     found = {}
     for line in output.splitlines():
-        status, _, rest = line.partition(" ")
-        name, _, version = rest.partition(" ")
+        status, _space, rest = line.partition(" ")
+        name, _space, version = rest.partition(" ")
         # Debian names the architecture where a package can be there for several.
         plain = name.partition(":")[0]
         if status == "installed" and any(fnmatchcase(plain, pattern) for pattern in chosen):

@@ -1,4 +1,4 @@
-#!/bin/bash
+#!/usr/bin/env bash
 # SPDX-FileCopyrightText: The infn.cloud contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 #
@@ -173,7 +173,7 @@ After=rabbitmq-server.service nova-conductor.service
 Type=notify
 NotifyAccess=all
 User=nova
-ExecStart=/usr/local/sbin/fake-compute --config-file /etc/nova/nova.conf --log-file /var/log/nova/nova-compute.log
+ExecStart=/usr/bin/python3 /usr/local/sbin/fake-compute --config-file /etc/nova/nova.conf --log-file /var/log/nova/nova-compute.log
 Restart=on-failure
 RestartSec=2
 [Install]
