@@ -28,7 +28,7 @@ try:
 except ImportError as error:
     MISSING: ImportError | None = error
     Adapter: t.Any = object
-    RequestFailure: t.Any = OSError
+    RequestFailure: t.Any = ()
 else:
     MISSING = None
     Adapter = requests.adapters.HTTPAdapter

@@ -62,7 +62,7 @@ class Bench:
     def measure(self, file: str) -> Figures:
         """The median of the rounds."""
         command: list[str | Path] = [*COMMAND, "-i", self.place / file, "--list"]
-        found = [self._measure(command, self.environment) for _ in range(self.rounds)]
+        found = [self._measure(command, self.environment) for _round in range(self.rounds)]
         return {key: sorted(one[key] for one in found)[len(found) // 2] for key in found[0]}
 
     def listed(self, file: str, *more: str) -> str:

@@ -374,7 +374,9 @@ def main() -> None:
     parser.add_argument("--delay", type=float, default=0.0, help="seconds before servers come")
     parser.add_argument("--dead", type=int, default=0, help="how many of the sites hang instead")
     arguments = parser.parse_args()
-    clouds = [cloud_of(arguments.servers, delay=arguments.delay) for _ in range(arguments.sites)]
+    clouds = [
+        cloud_of(arguments.servers, delay=arguments.delay) for _site in range(arguments.sites)
+    ]
     for number, cloud in enumerate(clouds):
         cloud.__enter__()
         if number < arguments.dead:
