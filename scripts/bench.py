@@ -8,6 +8,8 @@
   bench.py swift       objects and MB a second through our proxies, without and with TLS, against a
                        minimal proxy written by hand on the same host and rings; --without-mesh:
                        and all of it without the mesh between the sites
+  bench.py inventory   the inventory plugin against openstack.cloud.openstack on the same fake
+                       clouds, and against a static YAML inventory of the same hosts
 
 Prints ratios and leaves the figures in tests/output/bench-<name>.json. Timings are no tests.
 """
@@ -251,6 +253,18 @@ def swift(arguments: argparse.Namespace) -> None:
     save("swift", {"measurements": figures})
 
 
+def inventory(arguments: argparse.Namespace) -> None:
+    """Many sites at once, many hosts at one, and one site that is dead."""
+    from tooling import bench_inventory
+
+    with tempfile.TemporaryDirectory(prefix="infn-cloud-bench-") as temporary:
+        figures = bench_inventory.run(
+            Path(temporary), measure,
+            rounds=arguments.rounds, sites=arguments.sites, hosts=arguments.hosts,
+        )  # fmt: skip
+    save("inventory", figures)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -274,6 +288,11 @@ def main() -> int:
     )  # fmt: skip
     command.add_argument("more", nargs="*", help="options of ansible-playbook, after --")
     command.set_defaults(run=swift)
+    command = commands.add_parser("inventory")
+    command.add_argument("--sites", type=int, nargs="+", default=[1, 4, 16])
+    command.add_argument("--hosts", type=int, nargs="+", default=[5000, 50000])
+    command.add_argument("--rounds", type=int, default=3)
+    command.set_defaults(run=inventory)
     arguments = parser.parse_args()
     arguments.run(arguments)
     return 0

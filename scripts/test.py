@@ -18,6 +18,7 @@ Arguments choose some of them; `all` stands for all, with those that take longer
   longer   the other drills
   upstream Swift's own functional and S3 suites (docs/upstream_suites.md)
   upgrade  Swift to Debian's next release, under load
+  clouds   tests/clouds: sites joined, examined and left, on two real OpenStack clouds of their own
 
 Ends with one line, `N passed, N failed, N skipped`.
 """
@@ -264,6 +265,23 @@ def upgrade(tally: Tally) -> None:
     tally.check(f"upgrade: {before} became {after}", len(after) == 1 and after != before)
 
 
+def clouds(tally: Tally) -> None:
+    """They stand beside the demo and go when the tests are done; their image stays."""
+    began = time.monotonic()
+    code, _output = call(*as_root("scripts/clouds", "up"))
+    if tally.check("clouds: two of them are up", code == 0, time.monotonic() - began):
+        results = ROOT / "tests" / "output" / "clouds.xml"
+        results.parent.mkdir(exist_ok=True)
+        results.unlink(missing_ok=True)
+        pytest = (str(VENV / "python"), "-m", "pytest", "-q", "-p", "no:cacheprovider")
+        code, _output = call(*as_root(*pytest, "tests/clouds", f"--junitxml={results}"))
+        passed, failed, skipped = junit(results)
+        failed = failed or int(code != 0)
+        tally.add("clouds: tests/clouds", passed, failed, skipped, time.monotonic() - began)
+    code, _output = call(*as_root("scripts/clouds", "down"))
+    tally.check("clouds: they are gone", code == 0)
+
+
 def remove(tally: Tally) -> None:
     """Take the backbone off its hosts again; a second removal finds nothing to do."""
     began = time.monotonic()
@@ -328,9 +346,9 @@ def clean(tally: Tally) -> None:
 STEPS = {
     "quick": quick, "modules": modules, "demo": demo, "again": again, "check": check,
     "verify": verify, "drills": drills, "ringlife": ringlife, "longer": longer,
-    "upstream": upstream, "upgrade": upgrade, "remove": remove, "clean": clean,
+    "upstream": upstream, "upgrade": upgrade, "clouds": clouds, "remove": remove, "clean": clean,
 }  # fmt: skip
-LONGER = {"ringlife", "longer", "upstream", "upgrade"}
+LONGER = {"ringlife", "longer", "upstream", "upgrade", "clouds"}
 
 
 def main() -> int:

@@ -5,31 +5,55 @@
 PRIVATE to the collection: it may change without notice.
 
 Pure: it receives the parsed file and returns a Federation, or raises FederationError with every
-problem it found. Where a site's hosts come from ends here: whoever finds hosts elsewhere than in
-the file makes the same Host objects, and all that follows stays as it is.
+problem it found. What a site says about its cloud and about its part in the federation is in
+_federation_cloud; who asks the clouds, in plugin_utils.
 """
 
 from __future__ import annotations
 
-import difflib
 import ipaddress
-import keyword
-import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Optional, Union
+from typing import Any, Optional
 
-Address = Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
-Network = Union[ipaddress.IPv4Network, ipaddress.IPv6Network]
+from ansible_collections.infn.cloud.plugins.module_utils._federation_cloud import (
+    MEMBERSHIP_KEYS,
+    SOURCE_KEYS,
+    Membership,
+    Source,
+    read_membership,
+    read_source,
+)
+from ansible_collections.infn.cloud.plugins.module_utils._federation_reader import (
+    DOMAIN,
+    GROUP,
+    LABEL,
+    PLAIN,
+    REGION_NAME,
+    Address,
+    FederationError,
+    Network,
+    Section,
+    is_variable_name,
+    kind,
+    label,
+    once,
+)
+
+__all__ = ["Federation", "FederationError", "Host", "Location", "Policy", "Site", "read_federation"]
 
 BACKBONE = "backbone"
 FEDERATED = "federated"
 COUPLINGS = (BACKBONE, FEDERATED)
-PROVIDERS = ("static",)
+# What becomes of a site that does not answer: its last good answer, nothing, or no inventory.
+STALE, SKIP, FAIL = ON_SITE_FAILURE = ("stale", "skip", "fail")
 
 # Groups that exist whatever the file says; a service of that name would silently join them.
 RESERVED_GROUPS = frozenset({"all", "ungrouped", *COUPLINGS})
-RESERVED_GROUP_PREFIXES = ("site_", "region_")
+RESERVED_GROUP_PREFIXES = (
+    "site_", "region_", "provider_", "federation_",
+    "project_", "az_", "image_", "flavor_", "network_", "metadata_", "plugin_",
+)  # fmt: skip
 
 # Host variables that this inventory sets itself.
 OWN_VARIABLE_PREFIXES = ("site_", "federation_")
@@ -59,48 +83,10 @@ RESERVED_VARIABLES = frozenset({
 # fmt: on
 
 
-@dataclass(frozen=True)
-class Rule:
-    """What a piece of text must look like, and how to say so."""
-
-    pattern: re.Pattern[str]
-    says: str
-
-
-LABEL = Rule(
-    re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"),
-    "use 1 to 63 lower-case letters, digits and hyphens, with no hyphen at either end",
-)
-DOMAIN = Rule(
-    re.compile(
-        r"(?=.{1,253}\Z)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*"
-    ),
-    "use a DNS name in lower case without a trailing dot, such as cloud.example.org",
-)
-GROUP = Rule(
-    re.compile(r"[a-z][a-z0-9_]{0,62}"),
-    "use lower-case letters, digits and underscores, beginning with a letter (it names a group)",
-)
-REGION_NAME = Rule(
-    re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}"),
-    "use 1 to 63 letters, digits, hyphens, underscores and dots, beginning with a letter or digit",
-)
-# No braces: outside of vars every string is data, and what cannot be a template is never one.
-PLAIN = Rule(
-    re.compile(r"(?!#jinja2:)[^{}\x00-\x1f\x7f]{1,200}"),
-    "use one line of at most 200 characters without braces (templates are for a host's vars only)",
-)
-
-
-class FederationError(Exception):
-    """Every problem of one file, in one message."""
-
-    def __init__(self, source: str, problems: Sequence[str]) -> None:
-        self.problems = tuple(problems)
-        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
-        super().__init__(
-            "\n".join([f"{source}: {count}", *(f"  - {problem}" for problem in problems)])
-        )
+POLICY_KEYS = (
+    "deadline", "concurrency", "on_site_failure", "max_stale", "refresh_after", "require_sites",
+    "details", "metadata_groups", "cache_directory",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -133,6 +119,9 @@ class Site:
     network: Optional[Network]
     endpoint: Optional[str]
     hosts: tuple[Host, ...]
+    source: Source
+    membership: Membership
+    on_site_failure: Optional[str]
 
     @property
     def group(self) -> str:
@@ -146,9 +135,25 @@ class Site:
             "site_region": self.region,
             "site_region_name": self.region_name,
             "site_coupling": self.coupling,
+            "site_provider": self.source.provider,
             "site_location": self.location.variables(),
             "site_network": None if self.network is None else str(self.network),
         }
+
+
+@dataclass(frozen=True)
+class Policy:
+    """How the sites are asked, and what becomes of those that do not answer. Times in seconds."""
+
+    deadline: int
+    concurrency: int
+    on_site_failure: str
+    max_stale: int
+    refresh_after: int
+    require_sites: tuple[str, ...]
+    details: bool
+    metadata_groups: tuple[str, ...]
+    cache_directory: Optional[str]
 
 
 @dataclass(frozen=True)
@@ -156,6 +161,14 @@ class Federation:
     name: str
     domain: str
     sites: tuple[Site, ...]
+    policy: Policy
+
+    def timeout(self, site: Site) -> int:
+        """Seconds that one site may take; never more than all of them together."""
+        return min(site.source.timeout or self.policy.deadline, self.policy.deadline)
+
+    def on_failure(self, site: Site) -> str:
+        return site.on_site_failure or self.policy.on_site_failure
 
     def variables(self) -> dict[str, Any]:
         """The variables of the group all: enough for a role not to walk hostvars."""
@@ -167,6 +180,7 @@ class Federation:
                     "region": site.region,
                     "region_name": site.region_name,
                     "coupling": site.coupling,
+                    "provider": site.source.provider,
                     "location": site.location.variables(),
                     "network": None if site.network is None else str(site.network),
                     "endpoint": site.endpoint or f"{site.name}.{self.domain}",
@@ -190,45 +204,58 @@ def read_federation(data: object, source: str, *, options: Collection[str] = ())
     source names the file in errors; options are top-level keys that belong to somebody else.
     """
     problems: list[str] = []
-    top = _Section(data, "", problems, {"federation", "sites", *options})
-    head = _Section(top.get("federation"), "federation", problems, {"name", "domain"})
+    top = Section(data, "", problems, {"federation", "sites", *POLICY_KEYS, *options})
+    head = Section(top.get("federation"), "federation", problems, {"name", "domain"})
     federation = Federation(
         name=head.text("name", LABEL),
         domain=head.text("domain", DOMAIN),
         sites=tuple(
-            _read_site(raw, _label("site", raw, number), problems)
+            _read_site(raw, label("site", raw, number), problems)
             for number, raw in enumerate(top.sequence("sites", required=True), 1)
         ),
+        policy=_read_policy(top),
     )
     if not problems and not federation.sites:
         problems.append("sites: the list is empty; describe at least one site")
     _check_sites(federation.sites, problems)
     _check_hosts(federation.sites, problems)
+    names = {site.name for site in federation.sites}
+    problems.extend(
+        f"require_sites: there is no site {name}; name one of {', '.join(sorted(names))}"
+        for name in federation.policy.require_sites
+        if name not in names
+    )
     if problems:
         raise FederationError(source, problems)
     return federation
 
 
+def _read_policy(top: Section) -> Policy:
+    return Policy(
+        deadline=top.whole_number("deadline", most=86400) or 60,
+        concurrency=top.whole_number("concurrency", most=256) or 16,
+        on_site_failure=top.choice("on_site_failure", ON_SITE_FAILURE, default=STALE),
+        max_stale=top.whole_number("max_stale") or 86400,
+        refresh_after=top.whole_number("refresh_after", least=0) or 0,
+        require_sites=top.texts("require_sites", LABEL),
+        details=top.switch("details", False),
+        metadata_groups=top.texts("metadata_groups", PLAIN),
+        cache_directory=top.optional("cache_directory", PLAIN),
+    )
+
+
 def _read_site(raw: object, where: str, problems: list[str]) -> Site:
-    section = _Section(
+    section = Section(
         raw,
         where,
         problems,
         {
-            "name",
-            "region",
-            "region_name",
-            "coupling",
-            "location",
-            "provider",
-            "network",
-            "endpoint",
-            "hosts",
+            "name", "region", "region_name", "coupling", "location", "network", "endpoint", "hosts",
+            "on_site_failure", *SOURCE_KEYS, *MEMBERSHIP_KEYS,
         },
-    )
+    )  # fmt: skip
     name = section.text("name", LABEL)
     coupling = section.choice("coupling", COUPLINGS)
-    section.choice("provider", PROVIDERS)
     network = section.network("network")
     site = Site(
         name=name,
@@ -238,10 +265,17 @@ def _read_site(raw: object, where: str, problems: list[str]) -> Site:
         coupling=coupling,
         location=_read_location(section.get("location"), f"{where}, location", problems),
         network=network,
-        endpoint=section.text("endpoint", DOMAIN, default="") or None,
+        endpoint=section.optional("endpoint", DOMAIN),
         hosts=tuple(
-            _read_host(host, _label(f"{where}, host", host, number), network, problems)
+            _read_host(host, label(f"{where}, host", host, number), network, problems)
             for number, host in enumerate(section.sequence("hosts", required=False), 1)
+        ),
+        source=read_source(section, where, problems),
+        membership=read_membership(section, where, problems),
+        on_site_failure=(
+            section.choice("on_site_failure", ON_SITE_FAILURE)
+            if "on_site_failure" in section
+            else None
         ),
     )
     listed = isinstance(section.get("hosts", ()), (list, tuple))
@@ -255,7 +289,7 @@ def _read_site(raw: object, where: str, problems: list[str]) -> Site:
 def _read_location(raw: object, where: str, problems: list[str]) -> Location:
     if raw is None:
         return Location(None, None, None)
-    section = _Section(raw, where, problems, {"city", "latitude", "longitude"})
+    section = Section(raw, where, problems, {"city", "latitude", "longitude"})
     latitude = section.degrees("latitude", 90)
     longitude = section.degrees("longitude", 180)
     if ("latitude" in section) != ("longitude" in section):
@@ -264,7 +298,7 @@ def _read_location(raw: object, where: str, problems: list[str]) -> Location:
 
 
 def _read_host(raw: object, where: str, network: Optional[Network], problems: list[str]) -> Host:
-    section = _Section(raw, where, problems, {"name", "address", "services", "zone", "vars"})
+    section = Section(raw, where, problems, {"name", "address", "services", "zone", "vars"})
     address = section.address("address")
     if address is not None and network is not None and address not in network:
         section.problem(
@@ -280,7 +314,7 @@ def _read_host(raw: object, where: str, network: Optional[Network], problems: li
     )
 
 
-def _read_services(section: _Section) -> tuple[str, ...]:
+def _read_services(section: Section) -> tuple[str, ...]:
     services: list[str] = []
     for service in section.sequence("services", required=False):
         if not section.check_text("services", service, GROUP):
@@ -296,15 +330,15 @@ def _read_services(section: _Section) -> tuple[str, ...]:
     return tuple(services)
 
 
-def _read_vars(section: _Section) -> Mapping[str, Any]:
+def _read_vars(section: Section) -> Mapping[str, Any]:
     variables = section.get("vars")
     if variables is None:
         return {}
     if not isinstance(variables, Mapping):
-        section.problem("vars", f"expected variable names with values, found {_kind(variables)}")
+        section.problem("vars", f"expected variable names with values, found {kind(variables)}")
         return {}
     for name in variables:
-        if not _is_variable_name(name):
+        if not is_variable_name(name):
             section.problem("vars", f"{name} is no variable name; use letters, digits, underscores")
         elif name in RESERVED_VARIABLES or name.startswith(OWN_VARIABLE_PREFIXES):
             remedy = "give it as address" if name == "ansible_host" else "choose another name"
@@ -319,13 +353,13 @@ def _check_sites(sites: Sequence[Site], problems: list[str]) -> None:
     site with a backbone's number would put its hosts into that region's group. Names are compared
     without case, as Keystone's database does.
     """
-    _once(((site.name, f"site {site.name}") for site in sites if site.name), "name", problems)
-    _once(
+    once(((site.name, f"site {site.name}") for site in sites if site.name), "name", problems)
+    once(
         ((site.region, f"site {site.name}") for site in sites if site.region is not None),
         "region",
         problems,
     )
-    _once(
+    once(
         ((site.region_name.lower(), f"site {site.name}") for site in sites if site.region_name),
         "region_name",
         problems,
@@ -335,12 +369,12 @@ def _check_sites(sites: Sequence[Site], problems: list[str]) -> None:
 def _check_hosts(sites: Sequence[Site], problems: list[str]) -> None:
     """What must differ between hosts; Ansible would silently merge two hosts of one name."""
     hosts = [(site, host) for site in sites for host in site.hosts]
-    _once(
+    once(
         ((host.name, f"site {site.name}, host {host.name}") for site, host in hosts if host.name),
         "name",
         problems,
     )
-    _once(
+    once(
         (
             (host.address, f"site {site.name}, host {host.name}")
             for site, host in hosts
@@ -356,168 +390,3 @@ def _check_hosts(sites: Sequence[Site], problems: list[str]) -> None:
         for site, host in hosts
         if host.name in groups
     )
-
-
-def _once(values: Iterable[tuple[object, str]], key: str, problems: list[str]) -> None:
-    first: dict[object, str] = {}
-    for value, where in values:
-        if value in first:
-            other = "an earlier one" if first[value] == where else first[value]
-            problems.append(f"{where}, {key}: {value} is taken by {other}; give each its own")
-        else:
-            first[value] = where
-
-
-def _is_variable_name(name: object) -> bool:
-    return (
-        isinstance(name, str)
-        and name.isidentifier()
-        and name.isascii()
-        and not keyword.iskeyword(name)
-    )
-
-
-def _label(noun: str, raw: object, number: int) -> str:
-    name = raw.get("name") if isinstance(raw, Mapping) else None
-    return f"{noun} {name}" if isinstance(name, str) and name else f"{noun} number {number}"
-
-
-def _kind(value: object) -> str:
-    if value is None:
-        return "nothing"
-    if isinstance(value, bool):
-        return f"the YAML boolean {str(value).lower()} (quote it to make it text)"
-    if isinstance(value, (int, float)):
-        return f"the number {value}"
-    if isinstance(value, str):
-        return f"the text {str(value)!r}"
-    if isinstance(value, Mapping):
-        return "a mapping"
-    if isinstance(value, (list, tuple)):
-        return "a list"
-    return f"a value of type {type(value).__name__}"
-
-
-class _Section:
-    """One mapping of the file with the words that name it; collects problems instead of raising."""
-
-    def __init__(self, raw: object, where: str, problems: list[str], keys: Collection[str]) -> None:
-        self._where = where
-        self._problems = problems
-        self._raw: Mapping[Any, Any] = raw if isinstance(raw, Mapping) else {}
-        # When the whole mapping is missing or of another type, that is the one thing to say.
-        self._silent = not isinstance(raw, Mapping)
-        if self._silent:
-            wanted = ", ".join(sorted(keys)) if where else "plugin, federation, sites"
-            problems.append(
-                f"{where or 'the file'}: expected a mapping with {wanted}; found {_kind(raw)}"
-            )
-        for key in self._raw:
-            if key not in keys:
-                close = difflib.get_close_matches(str(key), sorted(keys), n=1)
-                known = "known keys: " + ", ".join(sorted(keys))
-                remedy = f"did you mean {close[0]}?" if close else known
-                self.problem(str(key), f"unknown key; {remedy}")
-
-    def __contains__(self, key: str) -> bool:
-        return self._raw.get(key) is not None
-
-    def get(self, key: str, default: object = None) -> object:
-        value = self._raw.get(key)
-        return default if value is None else value
-
-    def problem(self, key: str, text: str) -> None:
-        self._problems.append(f"{self._where}, {key}: {text}" if self._where else f"{key}: {text}")
-
-    def missing(self, key: str, remedy: str) -> None:
-        if not self._silent:
-            self.problem(key, f"missing; {remedy}")
-
-    def check_text(self, key: str, value: object, rule: Rule) -> bool:
-        if not isinstance(value, str):
-            self.problem(key, f"expected text, found {_kind(value)}")
-        elif not rule.pattern.fullmatch(value):
-            self.problem(key, f"{str(value)!r} is not valid; {rule.says}")
-        else:
-            return True
-        return False
-
-    def text(self, key: str, rule: Rule, default: Optional[str] = None) -> str:
-        value = self.get(key)
-        if value is None:
-            if default is None:
-                self.missing(key, rule.says)
-            return default or ""
-        return str(value) if self.check_text(key, value, rule) else ""
-
-    def choice(self, key: str, choices: Sequence[str]) -> str:
-        value = self.get(key)
-        if value is None:
-            self.missing(key, "give one of " + ", ".join(choices))
-        elif value not in choices:
-            self.problem(key, f"expected one of {', '.join(choices)}; found {_kind(value)}")
-        else:
-            return str(value)
-        return ""
-
-    def whole_number(self, key: str, *, required: bool) -> Optional[int]:
-        value = self.get(key)
-        if value is None:
-            if required:
-                self.missing(key, "give a whole number from 1 on")
-            return None
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            self.problem(key, f"expected a whole number from 1 on, found {_kind(value)}")
-            return None
-        return int(value)
-
-    def degrees(self, key: str, limit: int) -> Optional[float]:
-        value = self.get(key)
-        if value is None:
-            return None
-        number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if not number or not -limit <= float(str(value)) <= limit:
-            self.problem(key, f"expected degrees from -{limit} to {limit}, found {_kind(value)}")
-            return None
-        return float(str(value))
-
-    def sequence(self, key: str, *, required: bool) -> Sequence[object]:
-        value = self.get(key)
-        if value is None:
-            if required:
-                self.missing(key, "give a list")
-            return ()
-        if not isinstance(value, (list, tuple)):
-            self.problem(key, f"expected a list, found {_kind(value)}")
-            return ()
-        return value
-
-    def address(self, key: str) -> Optional[Address]:
-        value = self.get(key)
-        if value is None:
-            self.missing(key, "give the IP address that Ansible connects to")
-            return None
-        try:
-            address = ipaddress.ip_address(str(value))
-        except ValueError:
-            address = None
-        if address is None or int(address) == 0 or address.is_multicast:
-            self.problem(key, f"expected the IP address of a host, found {_kind(value)}")
-            return None
-        return address
-
-    def network(self, key: str) -> Optional[Network]:
-        value = self.get(key)
-        if value is None:
-            return None
-        try:
-            network = ipaddress.ip_network(str(value), strict=False)
-        except ValueError:
-            network = None
-        if network is None or "/" not in str(value):
-            self.problem(key, f"expected a network such as 192.0.2.0/24, found {_kind(value)}")
-            return None
-        address = str(value).split("/", maxsplit=1)[0]
-        if str(network.network_address) != str(ipaddress.ip_address(address)):
-            self.problem(key, f"{value} is an address inside a network; the network is {network}")
-        return network
