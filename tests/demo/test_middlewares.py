@@ -128,7 +128,7 @@ def test_the_expirer_removes_what_is_over(demo, container, wait) -> None:
     over = int(demo.swift("bari").head_object(container, "o")["x-delete-at"])
     time.sleep(max(0, over + 1 - time.time()))
 
-    # The expirer passes over an account without objects, which the updater counts.
+    # The expirer finds tasks in containers that the account knows of, which the updater tells it.
     demo.once("container-updater", "container-server.conf")
 
     def check() -> None:
