@@ -22,6 +22,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Optional
 
+from ansible_collections.infn.cloud.plugins.module_utils._federation_cloud import OPENSTACK
 from ansible_collections.infn.cloud.plugins.module_utils._federation_model import (
     Federation,
     FederationError,
@@ -79,8 +80,14 @@ def notes(federation: Federation, wanted: Wanted, today: datetime.date) -> list[
     """What is written all the same, but a person may want to know."""
     found = []
     for site in federation.sites:
-        if wanted.sites and site.name not in wanted.sites:
+        if site.source.provider != OPENSTACK or (wanted.sites and site.name not in wanted.sites):
             continue
+        identity = site.membership.identity_provider
+        if MANAGER in wanted.kinds and identity and identity.issuer.count("/") == 2:
+            found.append(
+                f"site {site.name}, identity_provider, issuer: the federation-manager will know it"
+                f" as {identity.issuer}/, which is another issuer to Keystone"
+            )
         for sla in site.membership.sla:
             if not sla.in_force(today):
                 when = (
@@ -150,7 +157,7 @@ def feeder(member: Member, wanted: Wanted) -> Document:
                 sla=agreement.sla.doc_uuid,
                 default_public_net=membership.default_public_net,
                 default_private_net=membership.default_private_net,
-                private_net_proxy=proxy,
+                private_net_proxy=proxy and dict(proxy),  # a copy: no anchors in the YAML
             )
             for agreement in member.agreements
         ],
