@@ -231,7 +231,8 @@ def _choose(told: JSON, wish: Wish, reasons: list[str]) -> tuple[Optional[JSON],
         key=lambda one: (str(one["name"]), str(one["id"])),
     )
     if not images:
-        reasons.append(f"no active image {_describe_image(wish)}{_cut_off(told, 'images')}")
+        missing = _describe_image(wish)
+        reasons.append(f"no active image {missing}{_cut_off(told, 'images')}")
     for image in images:
         for flavor in flavors:
             if _holds(flavor, image):
@@ -298,9 +299,10 @@ def _describe_flavor(wish: Wish) -> str:
 
 
 def _describe_image(wish: Wish) -> str:
-    wanted = [] if wish.image is None else [wish.image]
-    wanted.extend(f"{name} {value}" for name, value in wish.properties.items())
-    return " with ".join(wanted[:1]) + "".join(f" and {one}" for one in wanted[1:])
+    properties = " and ".join(f"{name} {value}" for name, value in wish.properties.items())
+    if not properties:
+        return wish.image or ""
+    return f"{wish.image} with {properties}" if wish.image else f"with {properties}"
 
 
 def _cut_off(told: JSON, what: str) -> str:

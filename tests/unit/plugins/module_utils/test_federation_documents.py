@@ -102,8 +102,11 @@ REGISTRATION: dict[str, Any] = {
 SLA_URL = "https://documents.example.org/sla/{doc_uuid}"
 
 
+EXAMPLE = yaml.safe_load(TEXT)
+
+
 def example() -> Any:
-    return yaml.safe_load(TEXT)
+    return copy.deepcopy(EXAMPLE)
 
 
 def make(data: Any = None, **wanted: Any) -> list[Document]:
