@@ -194,7 +194,7 @@ def _read_registration(raw: object, where: str, problems: list[str]) -> Registra
 def _check_sla_url(url: Optional[str], problems: list[str]) -> None:
     remedy = "give the URL of an agreement's document with {doc_uuid} in it"
     if not url:
-        problems.append(f"sla_url: missing, and the federation-manager wants it; {remedy}")
+        problems.append(f"sla_url: missing, but asked for by the federation-manager; {remedy}")
     elif "{doc_uuid}" not in url or not URL.pattern.fullmatch(url.replace("{doc_uuid}", "x")):
         problems.append(f"sla_url: {url!r} is not valid; {remedy}")
 

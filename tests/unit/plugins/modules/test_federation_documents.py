@@ -96,7 +96,7 @@ def test_what_is_missing_stops_it_before_anything_is_written(tmp_path: Path) -> 
     printed = " ".join(run(tmp_path, ok=False, variables="{}\n").split())
     for words in (
         f"{tmp_path}/federation.yml: 6 problems",
-        "site torino, options, region: missing; ",
+        "site torino, options, region: missing, but asked for by",
         "site torino, registration, project_ids, catch-all: missing",
         "sla_url: missing",
     ):
