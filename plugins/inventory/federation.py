@@ -181,7 +181,6 @@ import typing as t
 from ansible.errors import AnsibleParserError
 from ansible.plugins.inventory import BaseInventoryPlugin, Constructable
 from ansible_collections.infn.cloud.plugins.module_utils._federation_model import (
-    ANSIBLE_KEYS,
     Federation,
     FederationError,
     read_federation,
@@ -197,6 +196,12 @@ except ImportError:  # ansible-core 2.18 and older have no trust to give
 
     def trust_as_template(value: str) -> str:
         return value
+
+
+# Top-level keys that this plugin does not read, but Ansible or the constructed options do.
+ANSIBLE_KEYS = frozenset(
+    {"plugin", "strict", "compose", "groups", "keyed_groups", "use_extra_vars", "leading_separator"}
+)
 
 
 class InventoryModule(BaseInventoryPlugin, Constructable):

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from ansible.errors import AnsibleFilterError
-from ansible_collections.infn.cloud.plugins.filter.sites import FilterModule, site_ranking
+from ansible_collections.infn.cloud.plugins.filter.placement import FilterModule, site_ranking
 
 FEDERATION: dict[str, Any] = {
     "plugin": "infn.cloud.federation",
