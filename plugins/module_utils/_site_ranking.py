@@ -282,10 +282,10 @@ def _is_image(image: JSON, wish: Wish) -> bool:
 
 
 def _holds(flavor: JSON, image: JSON) -> bool:
+    if flavor["ram_mb"] < (image.get("min_ram_mb") or 0):
+        return False
     # A flavor with the disk 0 takes the image's size.
-    return flavor["ram_mb"] >= (image.get("min_ram_mb") or 0) and (
-        flavor["disk_gb"] == 0 or flavor["disk_gb"] >= (image.get("min_disk_gb") or 0)
-    )
+    return not 0 < flavor["disk_gb"] < (image.get("min_disk_gb") or 0)
 
 
 def _describe_flavor(wish: Wish) -> str:
