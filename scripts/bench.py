@@ -6,7 +6,10 @@
                        the bare RingBuilder's rebalance and save, each in a process of its own
   bench.py second-run  the backbone deployed a second time: seconds, tasks, seconds per host
   bench.py swift       objects and MB a second through our proxies, without and with TLS, against a
-                       minimal proxy written by hand on the same host and rings
+                       minimal proxy written by hand on the same host and rings; --without-mesh:
+                       and all of it without the mesh between the sites
+  bench.py inventory   the inventory plugin against openstack.cloud.openstack on the same fake
+                       clouds, and against a static YAML inventory of the same hosts
 
 Prints ratios and leaves the figures in tests/output/bench-<name>.json. Timings are no tests.
 """
@@ -177,48 +180,89 @@ def second_run(arguments: argparse.Namespace) -> None:
     save("second-run", figures)
 
 
-def swift(arguments: argparse.Namespace) -> None:
-    """Our pipeline, and the TLS before it, against the least that serves Swift's interface."""
-    OUTPUT.mkdir(exist_ok=True)
+def playbook(name: str, *options: str | Path, log: Path) -> None:
+    """Run a playbook of the collection; its output goes to a file."""
+    command = [ROOT / ".venv" / "bin" / "ansible-playbook", ROOT / "playbooks" / name, *options]
+    environment = {**os.environ, "LC_ALL": "C.UTF-8", "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")}
+    with log.open("ab") as output:
+        done = subprocess.run(command, cwd=ROOT, env=environment, stdout=output, check=False)
+    if done.returncode:
+        sys.exit(f"the playbook {name} failed, see {log.relative_to(ROOT)}")
+
+
+Rates = dict[tuple[str, int, int], dict[str, float]]
+
+
+def rates(arguments: argparse.Namespace, log: Path) -> Rates:
+    """Objects per second by (method, bytes, clients) and door."""
     raw = OUTPUT / "bench-swift-raw.json"
     raw.unlink(missing_ok=True)
     variables = {
         "swift_bench_output": str(raw), "swift_bench_sizes": arguments.sizes,
         "swift_bench_clients": arguments.clients, "swift_bench_rounds": arguments.rounds,
     }  # fmt: skip
-    command: list[str | Path] = [
-        ROOT / ".venv" / "bin" / "ansible-playbook",
-        ROOT / "playbooks" / "operations" / "swift_bench.yml",
-        "-e", json.dumps(variables), *arguments.more,
-    ]  # fmt: skip
-    environment = {**os.environ, "LC_ALL": "C.UTF-8", "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")}
-    with (OUTPUT / "bench-swift.log").open("wb") as log:
-        done = subprocess.run(command, cwd=ROOT, env=environment, stdout=log, check=False)
-    if done.returncode:
-        sys.exit("the playbook swift_bench failed, see tests/output/bench-swift.log")
+    chosen = ("-e", json.dumps(variables), *arguments.more)
+    playbook("operations/swift_bench.yml", *chosen, log=log)
     seconds: dict[tuple[str, int, int], dict[str, list[float]]] = {}
     objects: dict[tuple[int, int], int] = {}
     for one in json.loads(raw.read_text(encoding="utf-8")):
         key = (one["method"], one["size"], one["clients"])
         seconds.setdefault(key, {}).setdefault(one["door"], []).append(one["seconds"])
         objects[key[1:]] = one["objects"]
-    figures: list[dict[str, Any]] = []
+    return {
+        key: {door: objects[key[1:]] / statistics.median(all_) for door, all_ in doors.items()}
+        for key, doors in seconds.items()
+    }
+
+
+def ratio(found: Rates, door: str, other: str) -> float:
+    return statistics.geometric_mean(one[door] / one[other] for one in found.values())
+
+
+def swift(arguments: argparse.Namespace) -> None:
+    """Our pipeline, and the TLS before it, against the least that serves Swift's interface."""
+    OUTPUT.mkdir(exist_ok=True)
+    log = OUTPUT / "bench-swift.log"
+    log.write_bytes(b"")
+    found = rates(arguments, log)
+    if arguments.without_mesh:
+        mesh = ("--tags", "wan_mesh", *arguments.more)
+        try:
+            playbook("backbone.yml", *mesh, "-e", "wan_mesh_state=absent", log=log)
+            for key, doors in rates(arguments, log).items():
+                found[key] |= {f"{door} in clear": rate for door, rate in doors.items()}
+        finally:
+            playbook("backbone.yml", *mesh, log=log)
     print(f"{'':4} {'bytes':>9} {'clients':>7}  objects/s, MB/s (times the minimal proxy's)")
-    for (method, size, clients), doors in seconds.items():
-        number = objects[size, clients]
-        rates = {door: number / statistics.median(all_) for door, all_ in doors.items()}
+    for (method, size, clients), doors in found.items():
         shown = "  ".join(
-            f"{door} {rate:.1f}, {rate * size / 1e6:.2f} ({rate / rates['minimal']:.2f})"
-            for door, rate in rates.items()
+            f"{door} {rate:.1f}, {rate * size / 1e6:.2f} ({rate / doors['minimal']:.2f})"
+            for door, rate in doors.items()
         )
         print(f"{method:4} {size:9} {clients:7}  {shown}")
-        figures.append({"method": method, "size": size, "clients": clients, "objects/s": rates})
     for door in ("ours", "tls"):
-        ratio = statistics.geometric_mean(
-            one["objects/s"][door] / one["objects/s"]["minimal"] for one in figures
-        )
-        print(f"{door}: {ratio:.3f} times the minimal proxy, geometric mean")
+        print(f"{door}: {ratio(found, door, 'minimal'):.3f} times the minimal proxy, geom. mean")
+    print(f"TLS: {ratio(found, 'tls', 'ours'):.3f} times ours without it")
+    if arguments.without_mesh:
+        for door in ("minimal", "ours", "tls"):
+            print(f"mesh, {door}: {ratio(found, door, f'{door} in clear'):.3f} times in clear")
+    figures = [
+        {"method": method, "size": size, "clients": clients, "objects/s": doors}
+        for (method, size, clients), doors in found.items()
+    ]
     save("swift", {"measurements": figures})
+
+
+def inventory(arguments: argparse.Namespace) -> None:
+    """Many sites at once, many hosts at one, and one site that is dead."""
+    from tooling import bench_inventory
+
+    with tempfile.TemporaryDirectory(prefix="infn-cloud-bench-") as temporary:
+        figures = bench_inventory.run(
+            Path(temporary), measure,
+            rounds=arguments.rounds, sites=arguments.sites, hosts=arguments.hosts,
+        )  # fmt: skip
+    save("inventory", figures)
 
 
 def main() -> int:
@@ -238,8 +282,17 @@ def main() -> int:
     command.add_argument("--sizes", type=int, nargs="+", default=[1 << 10, 1 << 20, 1 << 26])
     command.add_argument("--clients", type=int, nargs="+", default=[1, 4, 16])
     command.add_argument("--rounds", type=int, default=3)
+    command.add_argument(
+        "--without-mesh", action="store_true",
+        help="measure without the mesh as well; it comes back with new keys",
+    )  # fmt: skip
     command.add_argument("more", nargs="*", help="options of ansible-playbook, after --")
     command.set_defaults(run=swift)
+    command = commands.add_parser("inventory")
+    command.add_argument("--sites", type=int, nargs="+", default=[1, 4, 16])
+    command.add_argument("--hosts", type=int, nargs="+", default=[5000, 50000])
+    command.add_argument("--rounds", type=int, default=3)
+    command.set_defaults(run=inventory)
     arguments = parser.parse_args()
     arguments.run(arguments)
     return 0

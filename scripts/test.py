@@ -18,6 +18,7 @@ Arguments choose some of them; `all` stands for all, with those that take longer
   longer   the other drills
   upstream Swift's own functional and S3 suites (docs/upstream_suites.md)
   upgrade  Swift to Debian's next release, under load
+  clouds   tests/clouds: sites joined, examined and left, on two real OpenStack clouds of their own
 
 Ends with one line, `N passed, N failed, N skipped`.
 """
@@ -188,8 +189,9 @@ def ringlife(tally: Tally) -> None:
 
 def modules(tally: Tally) -> None:
     began = time.monotonic()
-    if call("scripts/setup", "keystone")[0]:
-        tally.check("modules: scripts/setup keystone", False)
+    for server in ("keystone", "kms"):
+        if call("scripts/setup", server)[0]:
+            tally.check(f"modules: scripts/setup {server}", False)
     results = ROOT / "tests" / "output" / "integration.xml"
     results.parent.mkdir(exist_ok=True)
     results.unlink(missing_ok=True)
@@ -226,6 +228,7 @@ def longer(tally: Tally) -> None:
     drill(tally, "storage_host_kill")
     drill(tally, "proxy_kill")
     drill(tally, "ring_push_interrupted")
+    drill(tally, "galera_member_kill")
     drill(tally, "galera_total_outage")
 
 
@@ -260,6 +263,23 @@ def upgrade(tally: Tally) -> None:
     tally.check("upgrade: a second run changes nothing", code == 0 and changes(output) == 0)
     after = versions(output)
     tally.check(f"upgrade: {before} became {after}", len(after) == 1 and after != before)
+
+
+def clouds(tally: Tally) -> None:
+    """They stand beside the demo and go when the tests are done; their image stays."""
+    began = time.monotonic()
+    code, _output = call(*as_root("scripts/clouds", "up"))
+    if tally.check("clouds: two of them are up", code == 0, time.monotonic() - began):
+        results = ROOT / "tests" / "output" / "clouds.xml"
+        results.parent.mkdir(exist_ok=True)
+        results.unlink(missing_ok=True)
+        pytest = (str(VENV / "python"), "-m", "pytest", "-q", "-p", "no:cacheprovider")
+        code, _output = call(*as_root(*pytest, "tests/clouds", f"--junitxml={results}"))
+        passed, failed, skipped = junit(results)
+        failed = failed or int(code != 0)
+        tally.add("clouds: tests/clouds", passed, failed, skipped, time.monotonic() - began)
+    code, _output = call(*as_root("scripts/clouds", "down"))
+    tally.check("clouds: they are gone", code == 0)
 
 
 def remove(tally: Tally) -> None:
@@ -326,9 +346,9 @@ def clean(tally: Tally) -> None:
 STEPS = {
     "quick": quick, "modules": modules, "demo": demo, "again": again, "check": check,
     "verify": verify, "drills": drills, "ringlife": ringlife, "longer": longer,
-    "upstream": upstream, "upgrade": upgrade, "remove": remove, "clean": clean,
+    "upstream": upstream, "upgrade": upgrade, "clouds": clouds, "remove": remove, "clean": clean,
 }  # fmt: skip
-LONGER = {"ringlife", "longer", "upstream", "upgrade"}
+LONGER = {"ringlife", "longer", "upstream", "upgrade", "clouds"}
 
 
 def main() -> int:

@@ -223,10 +223,20 @@ def _region_numbers(sites: Mapping[str, Mapping[str, Any]]) -> dict[str, int]:
     }
 
 
-def swift_encryption_faults(secrets: Mapping[str, str], active: str, found: str = "") -> list[str]:
+def swift_encryption_faults(
+    secrets: Mapping[str, str],
+    active: str,
+    found: str = "",
+    keys: Mapping[str, str] | None = None,
+    kms: Mapping[str, Any] | None = None,
+) -> list[str]:
     """Everything that is wrong with the root secrets of an encryption at rest."""
     return swift_encryption.faults_of(
-        {str(name): secret for name, secret in secrets.items()}, str(active), found
+        {str(name): secret for name, secret in secrets.items()},
+        str(active),
+        found,
+        {str(name): str(uuid) for name, uuid in (keys or {}).items()},
+        kms,
     )
 
 

@@ -15,6 +15,7 @@ import time
 import traceback
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Callable, NamedTuple, Optional
+from urllib.parse import quote
 
 from ansible_collections.infn.cloud.plugins.module_utils._keystone_resources import (
     IN_A_DOMAIN,
@@ -38,6 +39,13 @@ except ImportError:
 
 # Seconds to wait for the answer to one request. A list of many users takes its time.
 REQUEST_TIMEOUT = 60
+# Where the kinds live that Keystone keeps for logins by another identity provider. Who makes one
+# chooses its id.
+FEDERATION = {
+    "mapping": "/OS-FEDERATION/mappings",
+    "identity_provider": "/OS-FEDERATION/identity_providers",
+    "protocol": "/OS-FEDERATION/identity_providers/{}/protocols",
+}
 # What a proxy in front of Keystone says while Keystone starts.
 STARTING = (502, 503, 504)
 
@@ -98,7 +106,8 @@ def reconcile(params: Mapping[str, Any], *, commit: bool) -> Outcome:
 
 
 class Client:
-    def __init__(self, auth: Mapping[str, Any], timeout: int) -> None:
+    def __init__(self, auth: Mapping[str, Any], timeout: int, *, catalogue: bool = False) -> None:
+        self._catalogue = catalogue
         url = auth["auth_url"].rstrip("/")
         self._url = url if url.endswith("/v3") else url + "/v3"
         credential = auth.get("application_credential_id")
@@ -116,13 +125,13 @@ class Client:
         )
 
     def _login(self, auth: Mapping[str, Any]) -> Any:
-        # Without a catalogue the answer is shorter, and nobody here needs one.
+        # Without a catalogue the answer is shorter; who talks to Keystone alone needs none.
         if auth.get("application_credential_id"):
             return v3.ApplicationCredential(
                 auth_url=self._url,
                 application_credential_id=auth["application_credential_id"],
                 application_credential_secret=auth["application_credential_secret"],
-                include_catalog=False,
+                include_catalog=self._catalogue,
             )
         return v3.Password(
             auth_url=self._url,
@@ -131,8 +140,13 @@ class Client:
             user_domain_name=auth["user_domain_name"],
             project_name=auth["project_name"],
             project_domain_name=auth["project_domain_name"],
-            include_catalog=False,
+            include_catalog=self._catalogue,
         )
+
+    @property
+    def url(self) -> str:
+        """Keystone's URL, with its version."""
+        return str(self._url)
 
     @property
     def session(self) -> Any:
@@ -168,6 +182,15 @@ class Client:
                     current.add(kind, (found[name],), found)
         if "endpoint" in kinds:
             self._read_endpoints(current)
+        for kind in ("mapping", "identity_provider"):
+            if kind in kinds:
+                for found in self._list(f"{kind}s", FEDERATION[kind]):
+                    current.add(kind, (found["id"],), found)
+        for provider in sorted({ref.key[0] for ref in wanted if ref.kind == "protocol"}):
+            if current.get(Ref("identity_provider", (provider,))) is not None:
+                path = FEDERATION["protocol"].format(quote(provider, safe=""))
+                for found in self._list("protocols", path):
+                    current.add("protocol", (provider, found["id"]), found)
         # A domain that is to go is looked through: what is in it would go as well.
         emptied = {item.key[0] for item in wish if item.kind == "domain" and not item.present}
         for kind in IN_A_DOMAIN:
@@ -257,6 +280,14 @@ class Client:
             name: current.id(value) if isinstance(value, Ref) else value
             for name, value in operation.body.items()
         }
+        if operation.kind in FEDERATION:
+            path = FEDERATION[operation.kind].format(quote(operation.key[0], safe=""))
+            body.pop("identity_provider", None)  # it is in the path
+        if operation.action == "create" and operation.kind in FEDERATION:
+            path += f"/{quote(operation.key[-1], safe='')}"
+            answer = self._request("PUT", path, str(operation), json={operation.kind: body})
+            current.add(operation.kind, operation.key, self._json(answer, path)[operation.kind])
+            return
         if operation.action == "create":
             answer = self._request("POST", path, str(operation), json={operation.kind: body})
             current.add(operation.kind, operation.key, self._json(answer, path)[operation.kind])
@@ -271,9 +302,9 @@ class Client:
             self._request("PATCH", path, str(operation), json=disabled)
         self._request("DELETE", path, str(operation))
 
-    def _list(self, collection: str, **query: str) -> _Listed:
+    def _list(self, collection: str, where: str = "", **query: str) -> _Listed:
         listed = _Listed()
-        path = f"/{collection}"
+        path = where or f"/{collection}"
         page: Mapping[str, Any] = {}
         while True:
             answer = self._request("GET", path, f"list the {collection}", params=query)
@@ -283,7 +314,7 @@ class Client:
             if not following:
                 break
             # Keystone builds the link from the URL that it believes to have: only the query counts.
-            path, query = f"/{collection}?{following.partition('?')[2]}", {}
+            path, query = f"{where or '/' + collection}?{following.partition('?')[2]}", {}
         listed.truncated = bool(page.get("truncated"))
         return listed
 
@@ -375,7 +406,7 @@ def _may_be_starting(error: Optional[BaseException]) -> bool:
     return isinstance(error, keystone_errors.HttpError) and error.http_status in STARTING
 
 
-def describe(operations: Iterable[Operation]) -> dict[str, dict[str, object]]:
+def describe(operations: Iterable[Any]) -> dict[str, dict[str, object]]:
     """The operations as the two sides of a diff."""
     before: dict[str, object] = {}
     after: dict[str, object] = {}

@@ -11,7 +11,7 @@ with every reason why there is none. Nothing here knows HTTP or Ansible.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, Optional, Union
 
 Key = tuple[str, ...]
@@ -24,6 +24,9 @@ KINDS = (
     "project",
     "user",
     "group",
+    "mapping",
+    "identity_provider",
+    "protocol",
     "service",
     "endpoint",
     "role_assignment",
@@ -35,6 +38,8 @@ SECRET = "(not shown)"  # noqa: S105 - stands for a password, is none
 NEW_SECRET = "(changed, not shown)"  # noqa: S105
 # Keystone returns a missing text as null, as "" or not at all, depending on the kind.
 TEXTS = ("description", "name", "email")
+# Lists without an order: Keystone returns them in one of its own.
+SETS = ("remote_ids",)
 
 
 class PlanError(Exception):
@@ -55,7 +60,7 @@ class Ref(NamedTuple):
         return f"{self.kind} {display(self.kind, self.key)}"
 
 
-Value = Union[str, bool, Ref]
+Value = Union[str, bool, list[Any], Ref]
 
 
 @dataclass(frozen=True)
@@ -145,6 +150,8 @@ def display(kind: str, key: Key) -> str:
         return key[1] if key[0] == DEFAULT_DOMAIN else "/".join(key)
     if kind == "endpoint":
         return " ".join(key)
+    if kind == "protocol":
+        return f"{key[1]} of {key[0]}"
     if kind == "role_assignment":
         actor_kind, actor_domain, actor, role, scope_kind, scope_domain, scope = key
         actor_name = display(actor_kind, (actor_domain, actor))
@@ -169,6 +176,9 @@ def read_wish(params: Mapping[str, Any]) -> list[Item]:
         *(_in_a_domain("project", raw) for raw in _of(params, "projects")),
         *(_in_a_domain("user", raw) for raw in _of(params, "users")),
         *(_in_a_domain("group", raw) for raw in _of(params, "groups")),
+        *(_item("mapping", (raw["id"],), raw, {}) for raw in _of(params, "mappings")),
+        *(_identity_provider(raw) for raw in _of(params, "identity_providers")),
+        *(_protocol(raw) for raw in _of(params, "protocols")),
         *(
             _item("service", (raw["type"],), raw, identity={"type": raw["type"]})
             for raw in _of(params, "services")
@@ -194,7 +204,7 @@ def _of(params: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
 def _item(kind: str, key: Key, raw: Mapping[str, Any], identity: Mapping[str, Value]) -> Item:
     attributes: dict[str, Value] = {
         name: raw[name]
-        for name in ("description", "enabled", "email", "name", "url")
+        for name in ("description", "enabled", "email", "name", "url", "remote_ids", "rules")
         if raw.get(name) is not None and name not in identity
     }
     if raw.get("parent"):
@@ -221,6 +231,21 @@ def _in_a_domain(kind: str, raw: Mapping[str, Any]) -> Item:
     return _item(
         kind, (raw["domain"], raw["name"]), raw, {"name": raw["name"], "domain_id": domain}
     )
+
+
+def _identity_provider(raw: Mapping[str, Any]) -> Item:
+    # Without a domain Keystone makes one with a random name, which nobody removes.
+    identity = {"domain_id": Ref("domain", (raw["domain"],))}
+    return _item("identity_provider", (raw["id"],), raw, identity)
+
+
+def _protocol(raw: Mapping[str, Any]) -> Item:
+    provider = raw["identity_provider"]
+    identity = {"identity_provider": Ref("identity_provider", (provider,))}
+    item = _item("protocol", (provider, raw["id"]), raw, identity)
+    if not raw.get("mapping"):
+        return item
+    return replace(item, attributes={"mapping_id": Ref("mapping", (raw["mapping"],))})
 
 
 def _endpoint(raw: Mapping[str, Any]) -> Item:
@@ -302,7 +327,7 @@ def _compare(item: Item, current: Snapshot, wrong: Set[Ref]) -> Optional[Operati
             shown = before if known is None else display(known.kind, known.key)
             after: object = display(value.kind, value.key)
         else:
-            same = (before or "") == value if name in TEXTS else before == value
+            same = _same(name, before, value)
             shown, after = before, value
         if not same:
             body[name] = value
@@ -318,6 +343,14 @@ def _compare(item: Item, current: Snapshot, wrong: Set[Ref]) -> Optional[Operati
     if not body:
         return None
     return Operation("update", item.kind, item.key, str(found["id"]), body, changes)
+
+
+def _same(name: str, before: Any, value: Value) -> bool:
+    if name in TEXTS:
+        return bool((before or "") == value)
+    if name in SETS and isinstance(value, list):
+        return set(before or ()) == set(value)
+    return bool(before == value)
 
 
 def _create(item: Item) -> Operation:

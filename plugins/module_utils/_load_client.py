@@ -148,6 +148,25 @@ def ask(
         connection.close()
 
 
+def password_login(auth: Mapping[str, Any]) -> Dict[str, Any]:
+    """Give what Keystone is asked for the token of a user in a project."""
+    user = {
+        "name": auth["username"],
+        "password": auth["password"],
+        "domain": {"name": auth["user_domain_name"]},
+    }
+    project = {
+        "name": auth["project_name"],
+        "domain": {"name": auth["project_domain_name"]},
+    }
+    return {
+        "auth": {
+            "identity": {"methods": ["password"], "password": {"user": user}},
+            "scope": {"project": project},
+        }
+    }
+
+
 class Identity:
     """The login that all clients of a load share: one token, valid at every site."""
 
@@ -200,21 +219,6 @@ class Identity:
         raise failure
 
     def _login(self, site: Site) -> str:
-        user = {
-            "name": self._auth["username"],
-            "password": self._auth["password"],
-            "domain": {"name": self._auth["user_domain_name"]},
-        }
-        project = {
-            "name": self._auth["project_name"],
-            "domain": {"name": self._auth["project_domain_name"]},
-        }
-        question = {
-            "auth": {
-                "identity": {"methods": ["password"], "password": {"user": user}},
-                "scope": {"project": project},
-            }
-        }
         url = site.auth_url.rstrip("/")
         url += "/auth/tokens" if url.endswith("/v3") else "/v3/auth/tokens"
         try:
@@ -224,7 +228,7 @@ class Identity:
                 context=self._context,
                 timeout=self._timeout,
                 headers={"Content-Type": "application/json"},
-                body=json.dumps(question).encode(),
+                body=json.dumps(password_login(self._auth)).encode(),
             )
         except Failure as error:
             raise Failure(f"login: {error}") from error

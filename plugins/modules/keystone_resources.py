@@ -178,6 +178,80 @@ options:
         type: str
         choices: [present, absent]
         default: present
+  identity_providers:
+    description: Who Keystone believes when somebody logs in elsewhere, such as an INDIGO-IAM.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      id:
+        description: The name of the identity provider, which its URL in Keystone contains.
+        type: str
+        required: true
+      remote_ids:
+        description:
+          - The issuers, exactly as they stand in the tokens. A slash at the end counts.
+          - Keystone gives one issuer to one identity provider only.
+        type: list
+        elements: str
+      domain:
+        description:
+          - The domain of the users that come this way. It cannot be changed later.
+          - Keystone alone would make a new one with a random name, and keep it for ever.
+        type: str
+        default: Default
+      description:
+        description: What people read about the identity provider.
+        type: str
+      enabled:
+        description: Whether logins this way are accepted.
+        type: bool
+      state:
+        description: Whether it exists. Keystone deletes its protocols with it.
+        type: str
+        choices: [present, absent]
+        default: present
+  mappings:
+    description: What Keystone makes of the claims of somebody who logged in elsewhere.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      id:
+        description: The name of the mapping.
+        type: str
+        required: true
+      rules:
+        description: The rules, in Keystone's own form. Required unless O(mappings[].state=absent).
+        type: list
+        elements: dict
+      state:
+        description: Whether the mapping exists.
+        type: str
+        choices: [present, absent]
+        default: present
+  protocols:
+    description: By which protocol and mapping an identity provider is used.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      id:
+        description: The name of the protocol, such as V(openid).
+        type: str
+        required: true
+      identity_provider:
+        description: The identity provider.
+        type: str
+        required: true
+      mapping:
+        description: The mapping. Required unless O(protocols[].state=absent).
+        type: str
+      state:
+        description: Whether the identity provider can be used this way.
+        type: str
+        choices: [present, absent]
+        default: present
   services:
     description: The services. There is one of each type.
     type: list
@@ -414,6 +488,25 @@ ARGUMENTS: dict[str, Any] = {
         enabled=FLAG,
     ),
     "groups": _list_of({}, name=NAME, domain=DOMAIN, description=TEXT),
+    "identity_providers": _list_of(
+        {},
+        id=NAME,
+        remote_ids={"type": "list", "elements": "str"},
+        domain=DOMAIN,
+        description=TEXT,
+        enabled=FLAG,
+    ),
+    "mappings": _list_of(
+        {"required_if": [("state", "present", ("rules",))]},
+        id=NAME,
+        rules={"type": "list", "elements": "dict"},
+    ),
+    "protocols": _list_of(
+        {"required_if": [("state", "present", ("mapping",))]},
+        id=NAME,
+        identity_provider=NAME,
+        mapping=TEXT,
+    ),
     "services": _list_of({}, type=NAME, name=TEXT, description=TEXT),
     "endpoints": _list_of(
         {"required_if": [("state", "present", ("url",))]},

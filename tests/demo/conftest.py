@@ -103,7 +103,9 @@ class Run:
                 for host, result in task["hosts"].items():
                     for part in [result, *result.get("results", [])]:
                         message = part.get("msg") or part.get("censored")
-                        if message and (part.get("failed") or part.get("unreachable")):
+                        # An item of a loop has no "failed" of its own.
+                        wrong = part.get("failed") or part.get("unreachable")
+                        if message and (wrong or "exception" in part):
                             said.append(f"{task['task']['name']}: {host}: {message}")
         return "\n".join(said)
 

@@ -86,10 +86,10 @@ def endpoints(demo) -> list[tuple[str, int]]:
     return [(site.endpoint, port) for site in demo.sites.values() for port in (5000, 8080)]
 
 
-def shake_hands(address: tuple[str, int], context: ssl.SSLContext) -> str:
+def shake_hands(address: tuple[str, int], context: ssl.SSLContext, name: str = "") -> str:
     with (
         socket.create_connection(address, timeout=10) as raw,
-        context.wrap_socket(raw, server_hostname=address[0]) as link,
+        context.wrap_socket(raw, server_hostname=name or address[0]) as link,
     ):
         return str(link.version())
 
@@ -100,6 +100,15 @@ def test_the_certificate_is_verified_against_the_demos_authority(demo) -> None:
         assert version in ("TLSv1.2", "TLSv1.3"), address
         with pytest.raises(ssl.SSLCertVerificationError):
             shake_hands(address, ssl.create_default_context())
+
+
+def test_every_site_answers_for_the_federations_one_name(demo) -> None:
+    domain = next(iter(demo.variables["_meta"]["hostvars"].values()))["federation_domain"]
+    for address in endpoints(demo):
+        context = ssl.create_default_context(cafile=str(demo.ca))
+        assert shake_hands(address, context, f"cloud.{domain}"), address
+        with pytest.raises(ssl.SSLCertVerificationError):
+            shake_hands(address, context, f"other.{domain}")
 
 
 @pytest.mark.filterwarnings("ignore:ssl.TLSVersion.TLSv1_1 is deprecated")

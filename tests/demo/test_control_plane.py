@@ -10,6 +10,7 @@ import secrets
 import subprocess
 from collections.abc import Callable, Iterator
 
+import keystoneauth1.exceptions
 import pytest
 
 KEYS = "sudo -u keystone /usr/local/sbin/keystone-keys"
@@ -43,7 +44,10 @@ def validates(demo, site: str, token: str) -> int:
 
 def tokens(demo, sites) -> dict[str, str]:
     """A new token of each site."""
-    return {name: demo.session(name).get_token() for name in sites}
+    try:
+        return {name: demo.session(name).get_token() for name in sites}
+    except keystoneauth1.exceptions.ClientException as error:
+        raise AssertionError(f"no token: {error}") from error
 
 
 def valid_everywhere(demo, issued: dict[str, str], sites) -> None:
@@ -261,6 +265,33 @@ def test_no_site_is_needed_by_the_others(demo, databases, holder, without, wait,
         for one in left:
             swift.delete_object(name, one)
         swift.delete_container(name)
+
+
+@pytest.mark.drill
+def test_a_site_without_its_database_has_another_keystone_answer(demo, databases, wait) -> None:
+    """Its own Keystone runs on and answers GET /v3, but can look nothing up."""
+    host = databases[-1]
+    site = demo.site_of(host).name
+    old = tokens(demo, demo.sites)
+    stop = "systemctl kill --signal KILL mariadb; systemctl is-active keystone"
+    drop_in = "/run/systemd/system/mariadb.service.d"
+    demo.shell(
+        host,
+        f"mkdir -p {drop_in} && printf '[Service]\\nRestart=no\\n' > {drop_in}/drill.conf"
+        f" && systemctl daemon-reload && {stop}",
+    )
+    try:
+        wait(lambda: valid_everywhere(demo, old | tokens(demo, demo.sites), demo.sites), 30)
+        said = demo.shell(host, "systemctl is-active mariadb keystone || true").split()
+        assert said == ["failed", "active"], said
+        for other in set(demo.sites) - {site}:
+            assert demo.session(other).get_token()
+    finally:
+        demo.shell(
+            host, f"rm -r {drop_in} && systemctl daemon-reload && systemctl start mariadb",
+            timeout=120,
+        )  # fmt: skip
+        wait(lambda: synced(demo, databases, 3), 60, every=2)
 
 
 @pytest.mark.drill

@@ -1,146 +1,30 @@
 # SPDX-FileCopyrightText: The infn.cloud contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The module against a real Keystone: SQLite below, a plain WSGI server on loopback in front.
+"""The module against a real Keystone.
 
-Keystone lives in a virtual environment of its own, which `scripts/setup keystone` makes.
 The tests run in their order: each leaves to the next what it made.
 """
 
 from __future__ import annotations
 
-import contextlib
 import http.server
 import json
 import os
-import socket
-import sqlite3
 import subprocess
 import sys
 import threading
 import time
 import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-ROOT = Path(__file__).resolve().parents[2]
-KEYSTONE_BIN = ROOT / ".cache" / "keystone-venv" / "bin"
-ADMIN_PASSWORD = "s3cret-of-the-admin"
-
-CONFIG = """
-[DEFAULT]
-log_file = {folder}/keystone.log
-[database]
-connection = sqlite:///{folder}/keystone.db
-[fernet_tokens]
-key_repository = {folder}/tokens
-[fernet_receipts]
-key_repository = {folder}/receipts
-[credential]
-key_repository = {folder}/credentials
-[cache]
-enabled = false
-[identity]
-# The least that bcrypt takes: this Keystone keeps no secret.
-password_hash_rounds = 4
-# Small enough for a handful of users to be cut off.
-list_limit = 6
-"""
-
-MANAGE = "import sys; sys.argv[0] = 'keystone-manage'; from keystone.cmd.manage import main; main()"
-# Keystone reads the command line of its process, so the port must not stay on it.
-SERVER = """
-import socketserver, sys
-from wsgiref import simple_server
-port = int(sys.argv.pop())
-from keystone.server import wsgi
-class Server(socketserver.ThreadingMixIn, simple_server.WSGIServer):
-    daemon_threads = True
-class Quiet(simple_server.WSGIRequestHandler):
-    def log_message(self, *_arguments): pass
-application = wsgi.initialize_public_application()
-simple_server.make_server("127.0.0.1", port, application, Server, Quiet).serve_forever()
-"""
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
-
-
-class Keystone:
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
-        # Alembic divides its search path at spaces and then finds no migrations, without a word:
-        # Keystone is reached under a name that has none.
-        (folder / "venv").symlink_to(KEYSTONE_BIN.parent)
-        self.python = str(folder / "venv" / "bin" / "python")
-        self.config = folder / "keystone.conf"
-        self.config.write_text(CONFIG.format(folder=folder), encoding="utf-8")
-        for name in ("tokens", "receipts", "credentials"):
-            (folder / name).mkdir(mode=0o700)
-        self.manage("db_sync")
-        # Readers must not lock writers out: two requests of one session overlap.
-        with contextlib.closing(sqlite3.connect(folder / "keystone.db")) as database:
-            database.execute("pragma journal_mode=wal")
-        self.manage("fernet_setup", "--keystone-user", str(os.getuid()),
-                    "--keystone-group", str(os.getgid()))  # fmt: skip
-        self.manage("bootstrap", "--bootstrap-password", ADMIN_PASSWORD)
-        self.process: subprocess.Popen[bytes] | None = None
-
-    def manage(self, *arguments: str) -> None:
-        command = [self.python, "-c", MANAGE, "--config-file", str(self.config)]
-        done = subprocess.run([*command, *arguments], capture_output=True, text=True, check=False)
-        log = self.folder / "keystone.log"
-        assert done.returncode == 0, f"{done.stderr}\n{log.read_text()[-3000:]}"
-
-    def start(self) -> None:
-        with (self.folder / "server.log").open("ab") as log:
-            self.process = subprocess.Popen(
-                [self.python, "-c", SERVER, str(self.port)],
-                env={**os.environ, "OS_KEYSTONE_CONFIG_FILES": str(self.config)},
-                stdout=log,
-                stderr=log,
-            )
-
-    def stop(self) -> None:
-        if self.process is not None:
-            self.process.terminate()
-            self.process.wait(timeout=20)
-
-    def request(self, method: str, path: str, body: Any = None, token: str = "") -> Any:
-        headers = {"Content-Type": "application/json", "X-Auth-Token": token}
-        data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(f"{self.url}/v3{path}", data, headers, method=method)
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            content = json.loads(answer.read() or b"null")
-            return answer.headers.get("X-Subject-Token"), content
-
-    def log_in(self, name: str, password: str, project: str | None = None) -> str:
-        domain = {"name": "Default"}
-        user = {"name": name, "password": password, "domain": domain}
-        auth: dict[str, Any] = {"identity": {"methods": ["password"], "password": {"user": user}}}
-        if project:
-            auth["scope"] = {"project": {"name": project, "domain": domain}}
-        return str(self.request("POST", "/auth/tokens", {"auth": auth})[0])
-
-    def admin(self, method: str, path: str, body: Any = None) -> Any:
-        token = self.log_in("admin", ADMIN_PASSWORD, "admin")
-        return self.request(method, path, body, token)[1]
+from openstack_servers import ADMIN_PASSWORD, ROOT, Keystone
 
 
 @pytest.fixture(scope="module")
 def keystone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keystone]:
-    python = KEYSTONE_BIN / "python"
-    probe = [str(python), "-c", "import keystone.server.wsgi"]
-    if not python.exists() or subprocess.run(probe, capture_output=True, check=False).returncode:
-        pytest.skip(f"no Keystone in {KEYSTONE_BIN.parent}: run scripts/setup keystone")
     pytest.importorskip("keystoneauth1", reason="the module needs keystoneauth1")
     server = Keystone(tmp_path_factory.mktemp("keystone"))
     try:

@@ -74,7 +74,7 @@ def test_an_older_debian(tmp_path: Path) -> None:
 def test_no_room() -> None:
     done = check(f"mkdir -p {STATE} && mount -t tmpfs -o size=1g tmpfs {STATE}")
     assert done.returncode != 0
-    assert "the demo needs 12 GiB" in done.stderr
+    assert "this needs 12 GiB" in done.stderr
     assert "mount a larger disk there" in done.stderr
 
 

@@ -297,3 +297,35 @@ def test_all_problems_are_told_at_once() -> None:
         plan(Snapshot(), projects=[project("a"), project("b")])
     assert len(caught.value.problems) == 2
     assert str(caught.value).startswith("nothing was changed: ")
+
+
+def test_federated_login_comes_in_the_order_that_keystone_needs() -> None:
+    wish = read_wish(
+        {
+            "protocols": [{"id": "openid", "identity_provider": "idp", "mapping": "map"}],
+            "identity_providers": [
+                {"id": "idp", "domain": "Default", "remote_ids": ["https://iam/"]}
+            ],
+            "mappings": [{"id": "map", "rules": [{"local": [], "remote": []}]}],
+        }
+    )
+    current = Snapshot()
+    current.add("domain", ("Default",), {"id": "default", "name": "Default"})
+    plan = make_plan(wish, current, set())
+    assert [str(operation) for operation in plan] == [
+        "create mapping map",
+        "create identity provider idp",
+        "create protocol openid of idp",
+    ]
+
+
+def test_issuers_have_no_order_and_every_letter_counts() -> None:
+    given = {"id": "idp", "domain": "Default", "remote_ids": ["https://b/", "https://a/"]}
+    wish = read_wish({"identity_providers": [given]})
+    current = Snapshot()
+    current.add("domain", ("Default",), {"id": "default", "name": "Default"})
+    found = {"id": "idp", "domain_id": "default", "remote_ids": ["https://a/", "https://b/"]}
+    current.add("identity_provider", ("idp",), found)
+    assert make_plan(wish, current, set()) == []
+    found["remote_ids"] = ["https://a", "https://b/"]
+    assert [operation.action for operation in make_plan(wish, current, set())] == ["update"]
