@@ -29,8 +29,12 @@ from ansible_collections.infn.cloud.plugins.module_utils._federation_registratio
     Wanted,
     entry_name,
 )
+from ansible_collections.infn.cloud.tests.unit.plugins.federation_shapes import (
+    faults,
+    read_lines,
+    validator,
+)
 
-SCHEMAS = Path(__file__).parents[3] / "schemas"
 ISSUER = "https://iam.cloud.example/"
 PISA_DOCUMENT = "22222222-2222-2222-2222-222222222222"
 TEXT = """
@@ -127,38 +131,6 @@ def problems(data: Any = None, **wanted: Any) -> tuple[str, ...]:
     return caught.value.problems
 
 
-def read_lines(text: str) -> list[dict[str, str]]:
-    """Authorization lines as the Infrastructure Manager understands them; see IM/auth.py.
-
-    Quotes of one kind hide ; = and the other kind; there are no escapes.
-    """
-    read = []
-    for line in text.splitlines():
-        if line and not line.startswith("#"):
-            pairs = re.findall(r"""((?:"[^"]*"|'[^']*'|[^;"'])+)""", line)
-            entry = {}
-            for pair in pairs:
-                key, value = pair.split("=", 1)
-                quoted = re.fullmatch(r"""\s*(?:"([^"]*)"|'([^']*)')\s*""", value)
-                value = next(v for v in quoted.groups() if v is not None) if quoted else value
-                assert quoted or not set("=;\"'") & set(value), line
-                entry[key.strip()] = value.strip()
-            read.append(entry)
-    return read
-
-
-def validator(kind: str) -> Any:
-    jsonschema = pytest.importorskip("jsonschema", reason="jsonschema is not installed")
-    schema = yaml.safe_load((SCHEMAS / f"{kind}.yml").read_text(encoding="utf-8"))
-    jsonschema.Draft202012Validator.check_schema(schema)
-    return jsonschema.Draft202012Validator(schema)
-
-
-def validate(document: Document, by: Any) -> None:
-    content = read_lines(document.content) if document.kind == "im" else document.content
-    assert not [error.message for error in by.iter_errors(content)], content
-
-
 def test_every_document_has_its_shape() -> None:
     made = make()
     assert [document.path for document in made] == [
@@ -169,7 +141,7 @@ def test_every_document_has_its_shape() -> None:
         "im-auth.txt",
     ]
     for document in made:
-        validate(document, validator(document.kind))
+        assert not faults(document.kind, document.content)
 
 
 def test_the_schema_refuses_what_the_feeder_refuses() -> None:
@@ -201,7 +173,6 @@ def without(data: Any, path: tuple[Any, ...]) -> Any:
 
 
 def test_whatever_is_left_out_there_is_an_error_or_a_document_of_its_shape() -> None:
-    shapes = {kind: validator(kind) for kind in KINDS}
     outcomes = {"made": 0, "refused": 0}
     for path, kind in itertools.product(paths(example()), KINDS):
         try:
@@ -211,7 +182,7 @@ def test_whatever_is_left_out_there_is_an_error_or_a_document_of_its_shape() -> 
         else:
             outcomes["made"] += 1
             for document in made:
-                validate(document, shapes[kind])
+                assert not faults(kind, document.content)
     assert min(outcomes.values()) > 50, outcomes
     for path, kind in itertools.product(paths(REGISTRATION), KINDS):
         try:
@@ -220,7 +191,7 @@ def test_whatever_is_left_out_there_is_an_error_or_a_document_of_its_shape() -> 
             assert kind in ("feeder", "manager"), error
         else:
             for document in made:
-                validate(document, shapes[kind])
+                assert not faults(kind, document.content)
 
 
 def test_feeder() -> None:

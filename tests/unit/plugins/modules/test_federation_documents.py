@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The infn.cloud contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The example of docs/federation_documents.md, by the playbook and as it stands there."""
+"""The six sites of inventories/example, by the playbook and as docs/federation_documents.md says."""
 
 from __future__ import annotations
 
@@ -14,11 +14,13 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible_collections.infn.cloud.tests.unit.plugins.federation_shapes import faults
 
 ROOT = Path(__file__).parents[4]
 PLAYBOOK = Path(sys.executable).with_name("ansible-playbook")
 TEXT = (ROOT / "docs/federation_documents.md").read_text(encoding="utf-8")
-FEDERATION, REGISTRATION, FEEDER = re.findall(r"```yaml\n(.*?)```", TEXT, re.DOTALL)[:3]
+SITE, REGISTRATION, FEEDER = re.findall(r"```yaml\n(.*?)```", TEXT, re.DOTALL)[:3]
+FEDERATION = (ROOT / "inventories/example/federation.yml").read_text(encoding="utf-8")
 
 pytestmark = pytest.mark.skipif(
     not PLAYBOOK.exists(), reason=f"ansible-core is not installed beside {sys.executable}"
@@ -59,7 +61,16 @@ def files(directory: Path) -> dict[str, str]:
     }
 
 
-def test_the_example(tmp_path: Path) -> None:
+def content(path: str, text: str) -> Any:
+    """What a file's reader gets; authorization lines are read line by line."""
+    if path.endswith(".txt"):
+        return text
+    return json.loads(text) if path.endswith(".json") else yaml.safe_load(text)
+
+
+def test_the_example_makes_all_kinds_of_documents(tmp_path: Path) -> None:
+    assert SITE in FEDERATION
+    assert len(yaml.safe_load(FEDERATION)["sites"]) == 6
     # Values for Ansible alone are no hindrance.
     more = "compose: {x: !unsafe '{{ y }}'}\n"
     (tmp_path / "federation.yml").write_text(FEDERATION + more, encoding="utf-8")
@@ -76,6 +87,13 @@ def test_the_example(tmp_path: Path) -> None:
         "federation-manager.json",
         "im-auth.txt",
     }
+    for path, kind in (
+        ("feeder/torino.config.yaml", "feeder"),
+        ("federation-manager.json", "manager"),
+        ("clouds.yaml", "clouds"),
+        ("im-auth.txt", "im"),
+    ):
+        assert faults(kind, content(path, written[path])) == [], path
     feeder = written["feeder/torino.config.yaml"]
     assert "".join(line for line in feeder.splitlines(True) if line[0] != "#") == FEEDER
     assert list(yaml.safe_load(written["clouds.yaml"])["clouds"]) == ["torino.catch-all"]
@@ -91,7 +109,8 @@ def test_the_example(tmp_path: Path) -> None:
 
 
 def test_what_is_missing_stops_it_before_anything_is_written(tmp_path: Path) -> None:
-    text = FEDERATION.replace(", region: RegionOne", "")
+    text = FEDERATION.replace("      region: RegionOne\n", "")
+    assert text != FEDERATION
     (tmp_path / "federation.yml").write_text(text, encoding="utf-8")
     printed = " ".join(run(tmp_path, ok=False, variables="{}\n").split())
     for words in (
