@@ -7,13 +7,23 @@ from __future__ import annotations
 import copy
 import datetime
 import itertools
-from typing import Any
+import re
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
+import yaml
 from ansible_collections.infn.cloud.plugins.module_utils._federation_model import (
     FederationError,
     read_federation,
 )
+from ansible_collections.infn.cloud.plugins.module_utils._site_client import (
+    Listed,
+    Probe,
+    survey,
+)
+from ansible_collections.infn.cloud.plugins.module_utils._site_model import read_flavor
 from ansible_collections.infn.cloud.plugins.module_utils._site_ranking import rank, read_wish
 
 ISSUER = "https://iam.cloud.example/"
@@ -21,57 +31,87 @@ TODAY = datetime.date(2026, 6, 1)
 NAMES = ("bari", "pisa", "torino")
 
 
-def flavor(name: str, cores: int, ram_mb: int, gpu: Any = None, **more: Any) -> dict[str, Any]:
+def flavor(name: str, cores: int, ram_mb: int, public: bool = True, **specs: str) -> dict[str, Any]:
+    """As Nova lists it."""
     return {
-        "id": name, "name": name, "cores": cores, "ram_mb": ram_mb, "disk_gb": 20, "public": True,
-        "extra_specs": {}, "gpu": gpu, **more,
+        "id": name, "name": name, "vcpus": cores, "ram": ram_mb, "disk": 20, "extra_specs": specs,
+        "os-flavor-access:is_public": public,
     }  # fmt: skip
+
+
+def image(name: str, distro: str, version: str, **more: Any) -> dict[str, Any]:
+    """As Glance lists it."""
+    return {
+        "id": name, "name": name, "status": "active", "visibility": "public", "tags": [],
+        "os_type": "linux", "os_distro": distro, "os_version": version, **more,
+    }  # fmt: skip
+
+
+class Answers:
+    """What the services of a site answer; site_info's own code makes its result of it.
+
+    A stand-in for nothing but the network.
+    """
+
+    region, regions, project_id = "RegionOne", ["RegionOne"], "5f1d3c0a9e6b4c1f8a7d2e3b4c5d6e7f"
+    clock_offset, requests = 0.0, 14
+    access = SimpleNamespace(role_names=["reader"], project_name="catch-all")
+    milliseconds = 20.0
+    names = ("identity", "compute", "image", "network", "volume")
+
+    def __init__(self, flavors: Any, images: Any) -> None:
+        self._flavors, self._images = flavors, images
+        self.endpoints = {name: f"https://{name}.example" for name in self.names}
+        self.cores = {"limit": 80, "in_use": 16, "reserved": 0}
+
+    def probes(self) -> dict[str, Probe]:
+        versions = {"compute": {"current": "v2.1", "max_microversion": "2.96"}}
+        return {n: Probe(self.milliseconds, versions.get(n, {}), None) for n in self.names}
+
+    def flavors(self, *, all_of_them: bool) -> Listed:
+        assert not all_of_them  # no administrator
+        return Listed(self._flavors)
+
+    def images(self) -> Listed:
+        return Listed(self._images)
+
+    def networks(self) -> Listed:
+        return Listed([{"id": "n", "name": "private", "subnets": ["s"]}])
+
+    def quotas(self, project_id: str) -> dict[str, Any]:
+        assert project_id == self.project_id
+        compute = {
+            "instances": {"limit": 20, "in_use": 3, "reserved": 1},
+            "cores": self.cores,
+            "ram": {"limit": -1, "in_use": 0, "reserved": 0},
+        }
+        return {"compute": compute}
+
+    def look(self) -> dict[str, Any]:
+        """The result of the module site_info."""
+        parts = ["flavors", "images", "networks", "quotas"]
+        return {"changed": False, "site": survey(cast(Any, self), gather=parts)}
+
+
+LOOK = Answers(
+    [
+        flavor("large", 8, 16384),
+        flavor("small", 2, 4096),
+        flavor("gpu", 16, 65536, gpu_number="2", gpu_model="A100", gpu_vendor="nvidia"),
+    ],
+    [
+        image("ubuntu-24.04", "ubuntu", "24.04", architecture="x86_64", min_disk=10, min_ram=8192),
+        image("debian-13", "debian", "13"),
+    ],
+).look()
 
 
 def look() -> dict[str, Any]:
-    """What site_info returns, as far as a ranking reads it."""
-    gpu = {"number": 2, "model": "A100", "vendor": "nvidia"}
-    return {
-        "changed": False,
-        "site": {
-            "usable": True,
-            "reasons": [],
-            "region": "RegionOne",
-            "services": {
-                "identity": {"ok": True, "latency_ms": 10},
-                "compute": {"ok": True, "latency_ms": 20},
-                "image": {"ok": True, "latency_ms": 20},
-                "network": {"ok": True, "latency_ms": 20},
-                "volume": {"ok": True, "latency_ms": 20},
-            },
-            "projects": {"catch-all": {"id": "5f1d3c0a9e6b4c1f8a7d2e3b4c5d6e7f"}},
-            "flavors": [
-                flavor("large", 8, 16384),
-                flavor("small", 2, 4096),
-                flavor("gpu", 16, 65536, gpu),
-            ],
-            "images": [
-                {
-                    "id": "i2", "name": "ubuntu-24.04", "status": "active", "os_type": "linux",
-                    "os_distro": "ubuntu", "os_version": "24.04", "architecture": "x86_64",
-                    "min_disk_gb": 10, "min_ram_mb": 8192,
-                },
-                {
-                    "id": "i1", "name": "debian-13", "status": "active", "os_type": "linux",
-                    "os_distro": "debian", "os_version": "13", "architecture": None,
-                    "min_disk_gb": 0, "min_ram_mb": 0,
-                },
-            ],
-            "quotas": {
-                "catch-all": {
-                    "instances": {"limit": 20, "used": 4},
-                    "cores": {"limit": 80, "used": 16},
-                    "ram_mb": {"limit": -1, "used": 0},
-                }
-            },
-            "truncated": [],
-        },
-    }  # fmt: skip
+    return copy.deepcopy(LOOK)
+
+
+def test_site_info_finds_nothing_against_it() -> None:
+    assert look()["site"]["usable"], look()["site"]["reasons"]
 
 
 def site(name: str, **agreement: Any) -> dict[str, Any]:
@@ -301,13 +341,14 @@ def test_the_smallest_flavor_that_suits(wish: dict[str, Any], chosen: Any) -> No
 
 
 def test_a_flavor_that_is_not_public_is_taken_last() -> None:
-    looks = changed("flavors", [flavor("mine", 1, 1024, public=False), flavor("small", 2, 4096)])
+    both = [flavor("mine", 1, 1024, public=False), flavor("small", 2, 4096)]
+    looks = changed("flavors", [read_flavor(one) for one in both])
     assert ask(looks=looks)["ranked"][1]["flavor"] == "small"
     assert ask({"flavor": "mine"}, looks=looks)["ranked"][0]["site"] == "pisa"
 
 
 @pytest.mark.parametrize(
-    ("image", "chosen"),
+    ("wished", "chosen"),
     [
         ({"name": "debian-13"}, ("debian-13", "small")),
         ({"os_distro": "Debian"}, ("debian-13", "small")),
@@ -317,8 +358,8 @@ def test_a_flavor_that_is_not_public_is_taken_last() -> None:
         ({"architecture": "x86_64"}, ("ubuntu-24.04", "large")),
     ],
 )
-def test_the_flavor_holds_the_image(image: dict[str, Any], chosen: tuple[str, str]) -> None:
-    best = ask({"image": image})["ranked"][0]
+def test_the_flavor_holds_the_image(wished: dict[str, Any], chosen: tuple[str, str]) -> None:
+    best = ask({"image": wished})["ranked"][0]
     assert (best["image"], best["flavor"]) == chosen
 
 
@@ -329,7 +370,7 @@ def test_images_that_are_not_there() -> None:
     assert reasons(result) == ["no active image with os_distro alma and os_version 9"]
     result = ask({"image": {"name": "ubuntu-24.04"}, "flavor": "small"})
     assert reasons(result)[0].startswith("the image ubuntu-24.04 needs 8192 MiB")
-    looks = changed("images", [{**look()["site"]["images"][1], "status": "queued"}])
+    looks = changed("images", [{**look()["site"]["images"][0], "status": "queued"}])
     assert order(ask({"image": {"name": "debian-13"}}, looks=looks)) == ["bari", "torino"]
 
 
@@ -350,6 +391,26 @@ def test_the_explanation_has_a_line_for_each_site() -> None:
         " all services answer, 20 ms",
         "-  torino: site_info has not looked at it",
     ]
+
+
+def test_the_example_of_the_documentation() -> None:
+    page = Path(__file__).parents[4] / "docs" / "federation_documents.md"
+    text = page.read_text(encoding="utf-8").partition("## Which site for which wish")[2]
+    tasks, lines = re.findall(r"```(?:yaml)?\n(.*?)```", text, re.DOTALL)
+    wish = yaml.safe_load(tasks)[1]["vars"]["wish"]
+    torino = Answers([flavor("large", 8, 16384)], [image("ubuntu-24.04", "ubuntu", "24.04")])
+    pisa = Answers([flavor("m1.large", 8, 16384)], [image("Ubuntu 24.04", "ubuntu", "24.04")])
+    torino.milliseconds, pisa.milliseconds = 21.0, 9.0
+    pisa.cores = {"limit": 2000, "in_use": 0}
+    looks = {"bari": look(), "pisa": pisa.look(), "torino": torino.look()}
+    group = wish["group"]
+    sites = [
+        site("bari", group=group, end_date="2026-05-31"),
+        site("pisa", group=group, preference=2),
+        site("torino", group=group, preference=1),
+    ]
+    result = ask(wish, looks=looks, sites=sites)
+    assert result["explanation"] == lines.splitlines()
 
 
 @pytest.mark.parametrize(
