@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The infn.cloud contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The six sites of inventories/example, by the playbook and as docs/federation_documents.md says."""
+"""The six sites of inventories/example, by the playbook, as docs/federation_documents.md says."""
 
 from __future__ import annotations
 
