@@ -28,6 +28,7 @@ from ansible_collections.infn.cloud.plugins.module_utils._swift_encryption impor
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 # Swift's own minimum.
 BITS = 256
+RAW = "application/octet-stream"
 
 
 class KmsError(Exception):
@@ -37,8 +38,8 @@ class KmsError(Exception):
 def unfit(metadata: Mapping[str, Any]) -> Optional[str]:
     """Say why a secret of this description cannot be a root secret, or nothing.
 
-    The rules are those of Swift's kms_keymaster. It does not look at the expiration, after which
-    Barbican gives a secret to nobody.
+    The first rule is that of Swift's kms_keymaster. It does not look whether it has raw bytes, nor
+    at the expiration, after which Barbican gives a secret to nobody.
     """
     kind = metadata.get("secret_type")
     algorithm = str(metadata.get("algorithm") or "none")
@@ -48,6 +49,9 @@ def unfit(metadata: Mapping[str, Any]) -> Optional[str]:
             f"is no symmetric AES key of at least {BITS} bits (its type is {kind}, its algorithm"
             f" {algorithm}, its length {bits} bits)"
         )
+    content = (metadata.get("content_types") or {}).get("default")
+    if content != RAW:
+        return f"is of the type {content}; store it as {RAW}, the bytes that its base64 stands for"
     if metadata.get("status") != "ACTIVE":
         return f"is not ACTIVE but {metadata.get('status')}"
     if metadata.get("expiration"):
@@ -82,8 +86,6 @@ def refused(status: int, who: str) -> str:
             f"is not for {who} (HTTP {status}): give the user a role in the project that may"
             " decrypt, or add it to the secret's access list"
         )
-    if status == 406:
-        return "is text; Swift takes a payload of type application/octet-stream only"
     return f"could not be asked for (HTTP {status}): look at Barbican's log"
 
 
@@ -167,7 +169,7 @@ class Barbican:
         if said:
             return said
         # Who may read the description may still not have the key.
-        answer = self._get(uuid + "/payload", "application/octet-stream")
+        answer = self._get(uuid + "/payload", RAW)
         if answer.status != 200:
             return refused(answer.status, self._who)
         return wrong_bytes(answer.body, checksum)

@@ -17,7 +17,7 @@ description:
   - Each key is fetched, because who may read its description may still not have it. No key is
     returned or written anywhere.
   - A key must be C(ACTIVE), symmetric, AES, at least 256 bits, of the type
-    C(application/octet-stream), and must not expire. All but the last are rules of Swift's.
+    C(application/octet-stream), and must not expire. Swift itself looks at kind and length only.
 options:
   auth:
     description: Who asks.

@@ -213,6 +213,14 @@ class Keystone(Server):
         token = self.log_in("admin", ADMIN_PASSWORD, "admin")
         return self.request(method, f"/v3{path}", body, token)[1]
 
+    def publish(self) -> None:
+        """Put itself into its catalogue, where other services look for it."""
+        service = {"type": "identity", "name": "keystone"}
+        service_id = self.admin("POST", "/services", {"service": service})["service"]["id"]
+        for interface in ("internal", "public"):
+            endpoint = {"service_id": service_id, "interface": interface, "url": f"{self.url}/v3"}
+            self.admin("POST", "/endpoints", {"endpoint": endpoint})
+
     def add_project(self, name: str) -> str:
         """Make a project, and give its id."""
         project = {"name": name, "domain_id": "default"}
@@ -221,7 +229,9 @@ class Keystone(Server):
     def add_user(self, name: str, password: str, project_id: str, role: str) -> None:
         user = {"name": name, "password": password, "domain_id": "default"}
         user_id = self.admin("POST", "/users", {"user": user})["user"]["id"]
-        role_id = self.admin("GET", f"/roles?name={role}")["roles"][0]["id"]
+        roles = self.admin("GET", f"/roles?name={role}")["roles"]
+        roles = roles or [self.admin("POST", "/roles", {"role": {"name": role}})["role"]]
+        role_id = roles[0]["id"]
         self.admin("PUT", f"/projects/{project_id}/users/{user_id}/roles/{role_id}")
 
 

@@ -19,6 +19,7 @@ METADATA = {
     "algorithm": "aes",
     "bit_length": 256,
     "status": "ACTIVE",
+    "content_types": {"default": "application/octet-stream"},
     "expiration": None,
 }
 
@@ -39,6 +40,8 @@ def test_a_key_that_fits() -> None:
         ({"bit_length": 128}, "its length 128 bits"),
         ({"bit_length": None}, "its length 0 bits"),
         ({"status": "PENDING"}, "is not ACTIVE but PENDING"),
+        ({"content_types": {"default": "text/plain"}}, "is of the type text/plain; store it as"),
+        ({"content_types": None}, "is of the type None"),
         ({"expiration": "2027-01-01T00:00:00"}, "expires at 2027-01-01T00:00:00"),
     ],
 )
@@ -59,7 +62,6 @@ def test_bytes_that_do_not() -> None:
         (404, "is not there"),
         (403, "is not for user a of project b (HTTP 403)"),
         (401, "is not for user a of project b (HTTP 401)"),
-        (406, "is text"),
         (500, "could not be asked for (HTTP 500)"),
     ],
 )
