@@ -488,6 +488,7 @@ from ansible import constants
 from ansible.errors import AnsibleParserError
 from ansible.plugins.inventory import BaseInventoryPlugin, Constructable
 from ansible_collections.infn.cloud.plugins.module_utils._federation_model import (
+    ANSIBLE_KEYS,
     STALE,
     Federation,
     FederationError,
@@ -507,11 +508,6 @@ from ansible_collections.infn.cloud.plugins.plugin_utils._site_plan import plan_
 if t.TYPE_CHECKING:
     from ansible.inventory.data import InventoryData
     from ansible.parsing.dataloader import DataLoader
-
-# Top-level keys that this plugin does not read, but Ansible or the constructed options do.
-ANSIBLE_KEYS = frozenset(
-    {"plugin", "strict", "compose", "groups", "keyed_groups", "use_extra_vars", "leading_separator"}
-)
 
 
 class InventoryModule(BaseInventoryPlugin, Constructable):

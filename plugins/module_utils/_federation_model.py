@@ -40,7 +40,16 @@ from ansible_collections.infn.cloud.plugins.module_utils._federation_reader impo
     once,
 )
 
-__all__ = ["Federation", "FederationError", "Host", "Location", "Policy", "Site", "read_federation"]
+__all__ = [
+    "ANSIBLE_KEYS",
+    "Federation",
+    "FederationError",
+    "Host",
+    "Location",
+    "Policy",
+    "Site",
+    "read_federation",
+]
 
 BACKBONE = "backbone"
 FEDERATED = "federated"
@@ -82,7 +91,10 @@ RESERVED_VARIABLES = frozenset({
 })
 # fmt: on
 
-
+# Top-level keys that the file's readers leave to Ansible and to the constructed options.
+ANSIBLE_KEYS = frozenset(
+    {"plugin", "strict", "compose", "groups", "keyed_groups", "use_extra_vars", "leading_separator"}
+)
 POLICY_KEYS = (
     "deadline", "concurrency", "on_site_failure", "max_stale", "refresh_after", "require_sites",
     "details", "metadata_groups", "cache_directory",

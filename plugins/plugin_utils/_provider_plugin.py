@@ -57,11 +57,10 @@ KNOWN: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "flavor": ("virtual_machine_size",),
     },
     "community.general.opennebula": {
-        "id": ("VM_ID",),
-        "name": ("VM_NAME",),
+        "id": ("id",),
+        "name": ("name",),
         "address": ("v4_first_ip", "v6_first_ip"),
-        "state": ("state",),
-        "project": ("GROUP",),
+        "project": ("GNAME",),
     },
     "openstack.cloud.openstack": {
         "id": ("openstack.id",),
@@ -123,6 +122,12 @@ class PluginProvider(Provider):
             plugin.parse(inventory, loader, str(path), cache=False)
         except AnsibleError as error:
             raise ProviderError(f"{name}: {' '.join(str(error).split())[:400]}") from error
+        except (ImportError, NameError) as error:
+            # Some pass over the libraries that they do not find, until they use them.
+            raise ProviderError(
+                f"{name}: {error}; most likely a library that it needs is missing: install the"
+                " requirements of its collection"
+            ) from error
         inventory.reconcile_inventory()
         return inventory
 

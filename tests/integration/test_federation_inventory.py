@@ -3,7 +3,7 @@
 """The inventory over many clouds: sites that fail in every way, other plugins, both cores.
 
 The OpenStack behind the faults is a fake on loopback (tooling.fake_openstack says so), since no
-real one produces them on demand. Other inventory plugins are the real ones; AWS is moto's server.
+real one produces them on demand. Clouds of other kinds are in test_cloud_inventories.
 """
 
 from __future__ import annotations
@@ -33,14 +33,12 @@ from ansible_collections.infn.cloud.plugins.plugin_utils._provider import (
 from ansible_collections.infn.cloud.plugins.plugin_utils._provider_openstack import (
     OpenStackProvider,
 )
+from inventory_place import ANSIBLE_TIMEOUT, LOGIN, ROOT, Place
 
 from tooling.fake_openstack import PASSWORD, FakeCloud, cloud_of, server_of
 
-ROOT = Path(__file__).resolve().parents[2]
 OLDEST = ROOT / ".cache" / "venv-oldest" / "bin" / "python"
 IMAGE = "3b2c1d9e-0a4f-4c55-8d21-5f3a1b2c3d4e"
-LOGIN = {"username": "reader", "user_domain_name": "Default", "password": PASSWORD}
-ANSIBLE_TIMEOUT = 300  # seconds; the machine may be busy
 
 
 @pytest.fixture
@@ -201,86 +199,6 @@ def test_fifty_thousand_servers_are_fifty_pages() -> None:
 
 
 # --- the inventory, as Ansible runs it ------------------------------------------------------------
-
-
-class Place:
-    """A directory with a federation.yml and a world of its own."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.sites: list[dict[str, Any]] = []
-        self.top: dict[str, Any] = {"deadline": 120}
-        self.python = Path(sys.executable)
-        (path / "login.yml").write_text(yaml.safe_dump({"auth": LOGIN}))
-        (path / "login.yml").chmod(0o600)
-
-    def static(self, name: str = "still") -> None:
-        host = {"name": f"{name}-a", "address": "192.0.2.1"}
-        self.sites.append(
-            {"name": name, "coupling": "federated", "provider": "static", "hosts": [host]}
-        )
-
-    def openstack(self, name: str, cloud: FakeCloud, **more: Any) -> None:
-        site = {
-            "name": name,
-            "coupling": "federated",
-            "provider": "openstack",
-            "credentials": {"file": "login.yml"},
-            "options": {"auth_url": f"{cloud.url}/v3"},
-        }
-        self.sites.append(site | more)
-
-    def plugin(self, name: str, options: dict[str, Any], **more: Any) -> None:
-        site = {"name": name, "coupling": "federated", "provider": "plugin", "options": options}
-        self.sites.append(site | more)
-
-    def run(self, *arguments: str, command: str = "inventory", **variables: str) -> Any:
-        (self.path / "federation.yml").write_text(
-            yaml.safe_dump(
-                {
-                    "plugin": "infn.cloud.federation",
-                    "federation": {"name": "demo", "domain": "demo.test"},
-                    "cache_directory": "cache",
-                    **self.top,
-                    "sites": self.sites,
-                }
-            )
-        )
-        environment = {
-            key: value
-            for key, value in os.environ.items()
-            if not key.startswith(("ANSIBLE_", "OS_", "AWS_"))
-        }
-        collections = [str(ROOT / ".cache" / "collections")]
-        if (self.path / "collections").exists():
-            collections.append(str(self.path / "collections"))
-        environment.update(
-            ANSIBLE_CONFIG=str(self.path / "no-such-ansible.cfg"),
-            ANSIBLE_HOME=str(self.path / "home"),
-            ANSIBLE_COLLECTIONS_PATH=":".join(collections),
-            ANSIBLE_NOCOLOR="true",
-            ANSIBLE_VERBOSE_TO_STDERR="true",
-            ANSIBLE_INVENTORY_UNPARSED_FAILED="true",
-            ANSIBLE_LOCALHOST_WARNING="false",
-            LC_ALL="C.UTF-8",
-            **variables,
-        )
-        return subprocess.run(
-            [
-                *(str(self.python), "-W", "ignore", "-m", f"ansible.cli.{command}"),
-                *("-i", str(self.path / "federation.yml"), *arguments),
-            ],
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=ANSIBLE_TIMEOUT,
-            check=False,
-        )
-
-    def list(self, *arguments: str, **variables: str) -> Any:
-        done = self.run("--list", *arguments, **variables)
-        assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout)
 
 
 @pytest.fixture(params=["newest", "oldest"])
@@ -588,56 +506,6 @@ def test_ansible_runner_gets_it(newest: Place, cloud: FakeCloud) -> None:
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout.splitlines()[-1])[-1] == "vm9.bari"
-
-
-def test_aws_by_its_own_plugin(newest: Place) -> None:
-    """The real amazon.aws.aws_ec2 and boto3, against moto's server."""
-    import boto3
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    try:
-        host, port = server.get_host_and_port()
-        url = f"http://{host}:{port}"
-        login = {"aws_access_key_id": "AKIAEXAMPLE", "aws_secret_access_key": "secret-of-aws"}
-        client = boto3.client("ec2", region_name="eu-west-3", endpoint_url=url, **login)
-        image = client.describe_images(Owners=["amazon"])["Images"][0]["ImageId"]
-        tags = [{"Key": "Name", "Value": "front {{ 7*7 }}"}, {"Key": "role", "Value": "web"}]
-        client.run_instances(
-            ImageId=image, MinCount=2, MaxCount=2, InstanceType="t3.micro",
-            TagSpecifications=[{"ResourceType": "instance", "Tags": tags}],
-        )  # fmt: skip
-        (newest.path / "aws.yml").write_text(
-            yaml.safe_dump({name.upper(): value for name, value in login.items()})
-        )
-        (newest.path / "aws.yml").chmod(0o600)
-        newest.plugin(
-            "paris",
-            {
-                "name": "amazon.aws.aws_ec2",
-                "config": {
-                    "regions": ["eu-west-3"],
-                    "endpoint_url": url,
-                    "keyed_groups": [{"key": "tags.role", "prefix": "role"}],
-                },
-            },
-            credentials={"file": "aws.yml"},
-        )
-        newest.top["details"] = True
-        found = newest.list()
-    finally:
-        server.stop()
-    hosts = found["_meta"]["hostvars"]
-    assert len(hosts) == 2
-    assert sorted(found["plugin_role_web"]["hosts"]) == sorted(hosts)
-    assert sorted(found["flavor_t3_micro"]["hosts"]) == sorted(hosts)
-    for name, one in hosts.items():
-        assert name.startswith("i-")  # two of one name go by their ids
-        assert one["federation_instance_name"] == {"__ansible_unsafe": "front {{ 7*7 }}"}
-        assert one["federation_instance_state"] == "running"
-        assert one["ansible_host"]
-    assert "secret-of-aws" not in json.dumps(found)
 
 
 @pytest.fixture
