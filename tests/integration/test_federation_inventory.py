@@ -37,7 +37,6 @@ from inventory_place import ANSIBLE_TIMEOUT, LOGIN, ROOT, Place
 
 from tooling.fake_openstack import PASSWORD, FakeCloud, cloud_of, server_of
 
-OLDEST = ROOT / ".cache" / "venv-oldest" / "bin" / "python"
 IMAGE = "3b2c1d9e-0a4f-4c55-8d21-5f3a1b2c3d4e"
 
 
@@ -201,18 +200,28 @@ def test_fifty_thousand_servers_are_fifty_pages() -> None:
 # --- the inventory, as Ansible runs it ------------------------------------------------------------
 
 
-@pytest.fixture(params=["newest", "oldest"])
-def place(tmp_path: Path, request: pytest.FixtureRequest) -> Place:
-    found = Place(tmp_path)
-    if request.param == "oldest":
+def on_core(path: Path, core: str) -> Place:
+    """A place whose ansible-inventory is of that core: newest, oldest, core-2.18, core-2.19."""
+    found = Place(path)
+    if core != "newest":
         done = subprocess.run(
-            [ROOT / "scripts" / "setup", "oldest"], capture_output=True, text=True, check=False
+            [ROOT / "scripts" / "setup", core], capture_output=True, text=True, check=False
         )
         if done.returncode == 3:
             pytest.skip(done.stderr.strip())
         assert done.returncode == 0, done.stderr
-        found.python = OLDEST
+        found.python = ROOT / ".cache" / f"venv-{core}" / "bin" / "python"
     return found
+
+
+@pytest.fixture(params=["newest", "oldest"])
+def place(tmp_path: Path, request: pytest.FixtureRequest) -> Place:
+    return on_core(tmp_path, request.param)
+
+
+@pytest.fixture(params=["newest", "core-2.19", "core-2.18", "oldest"])
+def every_core(tmp_path: Path, request: pytest.FixtureRequest) -> Place:
+    return on_core(tmp_path, request.param)
 
 
 @pytest.fixture
@@ -220,8 +229,9 @@ def newest(tmp_path: Path) -> Place:
     return Place(tmp_path)
 
 
-def test_golden(place: Place, cloud: FakeCloud) -> None:
-    """What ansible-inventory prints, whole, on the oldest core and on the newest."""
+def test_golden(every_core: Place, cloud: FakeCloud) -> None:
+    """What ansible-inventory prints, whole, the same on every supported core."""
+    place = every_core
     cloud.servers["p2"][0]["name"] = "web {{ 7*7 }}"
     cloud.servers["p2"][0]["metadata"] = {"role": "{{ 7*7 }}, db"}
     place.top |= {"metadata_groups": ["role"], "details": True}
@@ -269,7 +279,8 @@ def test_a_site_that_fails_in_any_way_never_empties_the_inventory(place: Place) 
     assert all(report[name]["message"] for name in failed)
 
 
-def test_a_dead_site_is_served_from_its_last_answer(place: Place, cloud: FakeCloud) -> None:
+def test_a_dead_site_is_served_from_its_last_answer(every_core: Place, cloud: FakeCloud) -> None:
+    place = every_core
     place.openstack("bari", cloud)
     place.static()
     before = place.list()
