@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Swift's own functional and S3 suites, of the version deployed, against a running federation.
 
-  swift_upstream.py [--site SITE] [--ca-file FILE] [options of ansible-playbook, as -i INVENTORY]
+  swift_upstream.py [--site SITE] [--ca-file FILE] [--only EXPRESSION]
+                    [options of ansible-playbook, as -i INVENTORY]
 
 Makes users, keys and settings for them with the playbook operations/swift_upstream_tests, runs both
 suites through the site's TLS endpoints, removes users and data, and compares every failure and skip
@@ -100,7 +101,11 @@ def playbook(state: str, arguments: argparse.Namespace, more: list[str]) -> int:
     return subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode
 
 
-def start(suite: str, ca_file: Path) -> subprocess.Popen[bytes]:
+def results(suite: str, only: str | None) -> Path:
+    return OUTPUT / f"swift-{suite}{'-part' if only else ''}.xml"
+
+
+def start(suite: str, only: str | None, ca_file: Path) -> subprocess.Popen[bytes]:
     """Run a suite as upstream does: one test after the other."""
     # Boto 2 brings its own authorities and heeds no variable.
     boto = SETTINGS / "boto.cfg"
@@ -116,19 +121,20 @@ def start(suite: str, ca_file: Path) -> subprocess.Popen[bytes]:
         "BOTO_CONFIG": str(boto),
         "LC_ALL": "C.UTF-8",
     }
-    junit = OUTPUT / f"swift-{suite}.xml"
+    junit = results(suite, only)
     junit.unlink(missing_ok=True)
-    with (OUTPUT / f"swift-{suite}.log").open("wb") as log:
+    chosen = ["-k", only] if only else []
+    with junit.with_suffix(".log").open("wb") as log:
         return subprocess.Popen(
             [VENV / "bin" / "python", "-m", "pytest", "-v", "--tb=short", "-p", "no:cacheprovider",
-             "-c", os.devnull, "--rootdir=.", f"--junitxml={junit}", f"test/{suite}"],
+             "-c", os.devnull, "--rootdir=.", f"--junitxml={junit}", *chosen, f"test/{suite}"],
             cwd=VENV / "suites", env=environment, stdout=log, stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
         )  # fmt: skip
 
 
-def report(seconds: float) -> int:
-    """Print what became of both suites; 1 if anything is unexplained."""
+def report(seconds: float, only: str | None) -> int:
+    """Print what became of both suites, or a part; 1 if anything is unexplained."""
     version = subprocess.run(
         [VENV / "bin" / "python", "-c", "import sys; print(sys.version_info[1])"],
         stdout=subprocess.PIPE, text=True, check=True,
@@ -137,7 +143,7 @@ def report(seconds: float) -> int:
     total: Outcomes = {}
     wrong: list[str] = []
     for suite, least in LEAST.items():
-        junit = OUTPUT / f"swift-{suite}.xml"
+        junit = results(suite, only)
         found = outcomes(junit) if junit.exists() else {}
         count = Counter(outcome for outcome, _message in found.values())
         executed = count["passed"] + count["failed"]
@@ -145,10 +151,14 @@ def report(seconds: float) -> int:
             f"{suite}: {executed} executed, {count['passed']} passed, {count['failed']} failed, "
             f"{count['skipped']} skipped"
         )
-        if executed < least:
+        if executed < least and not only:
             wrong.append(f"{suite}: only {executed} tests were executed, see {junit.stem}.log")
         total.update(found)
     unexplained, stale = judge(total, known)
+    if only:
+        stale = []
+        if not total:
+            wrong.append(f"no test is called {only}")
     wrong += unexplained
     for line in wrong + stale:
         print(f"  {line}")
@@ -169,13 +179,14 @@ def main() -> int:
     parser.add_argument("--site", help="whose endpoints; by default the first site's")
     demo = Path(os.environ.get("INFN_CLOUD_DEMO_DIR") or ROOT / ".demo") / "ca.pem"
     parser.add_argument("--ca-file", type=Path, help="authorities of the endpoints' certificates")
+    parser.add_argument("--only", metavar="EXPRESSION", help="as of pytest -k")
     parser.add_argument("--report", action="store_true", help="only judge the last run again")
     arguments, more = parser.parse_known_args()
     # The demo's authority is no public one.
     system = Path("/etc/ssl/certs/ca-certificates.crt")
     ca_file = (arguments.ca_file or (demo if demo.exists() and not more else system)).absolute()
     if arguments.report:
-        return report(0)
+        return report(0, arguments.only)
     for environment in ("test", "swift-upstream"):
         subprocess.run([ROOT / "scripts" / "setup", environment], check=True)
     OUTPUT.mkdir(exist_ok=True)
@@ -184,7 +195,7 @@ def main() -> int:
     began = time.monotonic()
     suites: list[subprocess.Popen[bytes]] = []
     try:
-        suites = [start(suite, ca_file) for suite in LEAST]
+        suites = [start(suite, arguments.only, ca_file) for suite in LEAST]
         for suite in suites:
             suite.wait()
     finally:
@@ -192,7 +203,7 @@ def main() -> int:
             suite.terminate()
             suite.wait()
         removed = playbook("absent", arguments, more)
-    return report(time.monotonic() - began) or int(removed != 0)
+    return report(time.monotonic() - began, arguments.only) or int(removed != 0)
 
 
 if __name__ == "__main__":

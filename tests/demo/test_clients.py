@@ -492,6 +492,15 @@ def test_another_projects_user_is_refused(demo, container, swifts, urls, strange
             assert answer.status_code == 403, f"{method} {url}{path}"
 
 
+def test_a_services_account_is_closed_to_its_project_alone(demo, token) -> None:
+    """Swift's reader role opened it, since it asks for no token of the service."""
+    account = demo.account.replace("AUTH_", "SERVICE_")
+    for site in demo.sites.values():
+        for method in ("GET", "HEAD"):
+            answer = demo.http(method, f"{site.object_storage}/v1/{account}", token=token)
+            assert answer.status_code == 403, f"{site.name}: {method}"
+
+
 def test_account_quota_by_who_manages_accounts(demo, strangers) -> None:
     first, *others = demo.sites.values()
     url = f"{first.object_storage}/v1/{strangers.account}"
