@@ -33,8 +33,10 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from pathlib import Path
-from xml.etree import ElementTree
+
+from swift_upstream import outcomes
 
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv" / "bin"
@@ -108,17 +110,15 @@ def pytest(tally: Tally, what: str, results: Path, *arguments: str) -> None:
 
 def add_junit(tally: Tally, what: str, path: Path, code: int, seconds: float) -> None:
     """Count a JUnit file; a missing one is a failure, and so is an exit status without one."""
-    passed = failed = skipped = 0
-    if path.exists():
-        for case in ElementTree.parse(path).getroot().iter("testcase"):  # noqa: S314  written by our pytest
-            faults = [*case.iter("failure"), *case.iter("error")]
-            skipped += case.find("skipped") is not None
-            passed += case.find("skipped") is None and not faults
-            failed += bool(faults)
-            if faults:
-                reason = " ".join(str(faults[0].get("message", "")).split())[:300]
-                tally.lines.append(f"  FAILED {case.get('name')}: {reason}")
-    tally.add(what, passed, failed or int(code != 0 or not passed), skipped, seconds)
+    found = outcomes(path) if path.exists() else {}
+    count = Counter(outcome for outcome, _message in found.values())
+    tally.lines += [
+        f"  FAILED {name}: {message[:300]}"
+        for name, (outcome, message) in found.items()
+        if outcome == "failed"
+    ]
+    failed = count["failed"] or int(code != 0 or not count["passed"])
+    tally.add(what, count["passed"], failed, count["skipped"], seconds)
 
 
 def quick(tally: Tally) -> None:
