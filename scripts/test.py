@@ -303,7 +303,7 @@ def remove(tally: Tally) -> None:
 
 
 def leftovers() -> list[str]:
-    """Whatever of the demo is still on this machine."""
+    """Whatever of the demo and of running test clouds is still on this machine."""
     found = [str(path) for path in (STATE, Path("/run/infn-cloud-demo"), DEMO) if path.exists()]
     probes = {
         "loop device": ["losetup", "--noheadings", "--output", "BACK-FILE"],
@@ -317,7 +317,7 @@ def leftovers() -> list[str]:
         )
         found += [
             f"{kind}: {line.strip()}" for line in done.stdout.splitlines()
-            if re.search(r"infn.cloud.demo|/var/lib/demo/|\b10\.201\.", line)
+            if re.search(r"infn.cloud.demo|/var/lib/demo/|\b10\.20[12]\.", line)
         ]  # fmt: skip
     return found
 
