@@ -1,0 +1,53 @@
+# SPDX-FileCopyrightText: The infn.cloud contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Filters for the federation's DNS; each is documented beside this file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from ansible_collections.infn.cloud.plugins.module_utils._dns_zones import (
+    absent,
+    faults,
+    pointers,
+    zones,
+)
+
+
+def dns_faults(
+    projects: Sequence[Mapping[str, Any]],
+    zone: str,
+    records: Sequence[Mapping[str, Any]] = (),
+    *,
+    reserved: Sequence[str] = (),
+    networks: Sequence[str] = (),
+    served: Sequence[str] = (),
+) -> list[str]:
+    """What is wrong with a list of projects and records."""
+    return faults(zone, projects, records, reserved=reserved, networks=networks, served=served)
+
+
+def dns_zones(
+    projects: Sequence[Mapping[str, Any]], zone: str, networks: Sequence[str] = ()
+) -> dict[str, Any]:
+    """The zones of the primary server, and those that shall go."""
+    return {"present": zones(zone, projects, networks), "absent": absent(zone, projects)}
+
+
+def dns_pointers(
+    records: Sequence[Mapping[str, Any]], zone: str, networks: Sequence[str]
+) -> list[dict[str, Any]]:
+    """The PTR records that belong to addresses."""
+    return pointers(zone, records, networks)
+
+
+class FilterModule:
+    """What Ansible asks for."""
+
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        return {
+            "dns_faults": dns_faults,
+            "dns_pointers": dns_pointers,
+            "dns_zones": dns_zones,
+        }
