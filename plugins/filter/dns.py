@@ -42,12 +42,43 @@ def dns_pointers(
     return pointers(zone, records, networks)
 
 
+def dns_site_records(sites: Mapping[str, Mapping[str, Any]], service: str) -> list[dict[str, Any]]:
+    """Addresses of each host, and of each site's hosts with a service."""
+    result = []
+    for site, facts in sites.items():
+        doors = _addresses(facts, service)
+        if doors:
+            result.append({"name": site, "type": "A", "values": doors, "ptr": False})
+        result += [
+            {"name": name, "type": "A", "values": [host["address"]]}
+            for name, host in facts["hosts"].items()
+        ]
+    return result
+
+
+def dns_health_sites(
+    sites: Mapping[str, Mapping[str, Any]], service: str, checks: Sequence[Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """The sites that have hosts with a service, and what to ask them."""
+    return [
+        {"name": site, "addresses": doors, "checks": list(checks)}
+        for site, facts in sites.items()
+        if (doors := _addresses(facts, service))
+    ]
+
+
+def _addresses(site: Mapping[str, Any], service: str) -> list[str]:
+    return [host["address"] for host in site["hosts"].values() if service in host["services"]]
+
+
 class FilterModule:
     """What Ansible asks for."""
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         return {
             "dns_faults": dns_faults,
+            "dns_health_sites": dns_health_sites,
             "dns_pointers": dns_pointers,
+            "dns_site_records": dns_site_records,
             "dns_zones": dns_zones,
         }

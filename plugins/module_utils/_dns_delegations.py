@@ -6,19 +6,13 @@ The primary server has the parent and its children. So the DS of a child is put 
 soon as the child says by its CDS that it should be (RFC 7344), without anybody in between. A new
 child needs no waiting at all: nobody can have its old data in memory, so its DS comes with its
 delegation.
-
-Run as a program it does that from time to time, and ends with 1 if something needs a person:
-
-    python3 -m ansible_collections.infn.cloud.plugins.module_utils._dns_delegations SETTINGS
 """
 
 from __future__ import annotations
 
 import concurrent.futures
 import hashlib
-import json
 import os
-import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -145,12 +139,14 @@ class Delegations:
         found = _delegations(parent, wishes)
         changes = [(w, b) for w, b in zip(wishes, found) if not same(w.rdataset, b)]
         if changes and not self.check and not parent.update(changes):
-            raise RecordsError(f"{parent.what}: somebody else changes its delegations; run it again")
+            raise RecordsError(
+                f"{parent.what}: somebody else changes its delegations; run it again"
+            )
         for wish, before in changes:
             self.outcome.removed += text(wish, before)
             self.outcome.added += text(wish, wish.rdataset)
 
-    def _wish(self, zone: str, kind: int, values: Iterable[str]) -> Wish:
+    def _wish(self, zone: str, kind: Any, values: Iterable[str]) -> Wish:
         listed = list(values)
         rdataset = None
         if listed:
@@ -163,9 +159,7 @@ class Delegations:
         name = dns.name.from_text(member_name(zone, self.settings.catalog))
         rdataset = None
         if wanted:
-            rdataset = dns.rdataset.from_text(
-                dns.rdataclass.IN, dns.rdatatype.PTR, 0, f"{zone}."
-            )
+            rdataset = dns.rdataset.from_text(dns.rdataclass.IN, dns.rdatatype.PTR, 0, f"{zone}.")
         return Wish(name, dns.rdatatype.PTR, rdataset)
 
     def _signers(self, parent: Server, zone: str, *, new: bool) -> list[Wish]:
@@ -216,7 +210,9 @@ class Delegations:
                         f"{' signed' if look and signed else ''}; its log says why"
                     )
                 time.sleep(PAUSE)
-        places = [(name, at, self.settings.server_port) for name, at in self.settings.servers.items()]
+        places = [
+            (name, at, self.settings.server_port) for name, at in self.settings.servers.items()
+        ]
 
         def late(place: tuple[str, str, int]) -> list[str]:
             missing = list(zones)
@@ -315,7 +311,8 @@ class Delegations:
                     )
                 if days is not None and days < settings.alarm_days:
                     result["faults"].append(
-                        f"{zone}: its signature at {name} ends in {days} days; is the primary alive?"
+                        f"{zone}: its signature at {name} ends in {days} days;"
+                        " is the primary alive?"
                     )
                 if days is None and settings.delegations.get(zone):
                     result["faults"].append(f"{zone}: {name} serves it without signatures")
@@ -390,27 +387,3 @@ def purge(
                 path.unlink()
             gone.append(str(path))
     return gone
-
-
-def main(arguments: Sequence[str]) -> int:
-    """The program: settings are a JSON file; its messages are for the journal."""
-    try:
-        given = json.loads(Path(arguments[0]).read_text(encoding="utf-8"))
-        key_text = Path(given.pop("key_file")).read_text(encoding="utf-8")
-        work = Delegations(Settings(**given), key_text)
-        outcome = work.establish()
-        faults = work.status(given["members"])["faults"]
-    except (OSError, ValueError, KeyError, IndexError, RecordsError) as error:
-        print(f"<3>{error}")
-        return 1
-    for line in outcome.removed:
-        print(f"- {line}")
-    for line in outcome.added:
-        print(f"+ {line}")
-    for line in [*outcome.unconfirmed, *faults]:
-        print(f"<3>{line}")
-    return int(bool(outcome.unconfirmed or faults))
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

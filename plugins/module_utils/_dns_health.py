@@ -46,31 +46,31 @@ class Watch:
     fall: int = 2
     rise: int = 2
     living: list[str] = field(default_factory=list)
+    _alive: dict[str, bool] = field(default_factory=dict)
     _streaks: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.living = list(self.living or self.sites)
+        self.living = list(self.sites)
+        self._alive = dict.fromkeys(self.sites, True)
+        self._streaks = dict.fromkeys(self.sites, 0)
 
     def observe(self, seen: Mapping[str, str]) -> list[str]:
         """Take in what was seen ('' is good, else the reason); messages of what changed."""
         messages = []
-        wished = list(self.living)
         for site in self.sites:
-            good = not seen[site]
-            streak = self._streaks.get(site, 0)
-            streak = max(streak, 0) + 1 if good else min(streak, 0) - 1
+            streak = self._streaks[site]
+            streak = min(streak, 0) - 1 if seen[site] else max(streak, 0) + 1
             self._streaks[site] = streak
-            if site in wished and streak <= -self.fall:
-                wished.remove(site)
+            if self._alive[site] and streak <= -self.fall:
+                self._alive[site] = False
                 messages.append(f"{site} is away: {seen[site]}")
-            elif site not in wished and streak >= self.rise:
-                wished.append(site)
+            elif not self._alive[site] and streak >= self.rise:
+                self._alive[site] = True
                 messages.append(f"{site} is back")
-        if not wished:
-            if self.living and messages:
-                messages.append("nobody seems to be alive: the last answer stays")
-            return messages
-        self.living = [site for site in self.sites if site in wished]
+        alive = [site for site in self.sites if self._alive[site]]
+        if messages and not alive:
+            messages.append("nobody seems to be alive: the last answer stays")
+        self.living = alive or self.living
         return messages
 
 
@@ -125,9 +125,7 @@ def main(arguments: Sequence[str]) -> int:
         print(f"<3>{error}", flush=True)
         return 1
     checks = {
-        site["name"]: [
-            {**check, "address": site["addresses"][0]} for check in site["checks"]
-        ]
+        site["name"]: [{**check, "address": site["addresses"][0]} for check in site["checks"]]
         for site in given["sites"]
     }
     addresses = {site["name"]: site["addresses"] for site in given["sites"]}

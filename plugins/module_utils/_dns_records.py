@@ -52,7 +52,7 @@ class Wish:
     """One record set: what it shall be, or that it shall not be."""
 
     name: Any  # dns.name.Name
-    kind: int
+    kind: Any  # dns.rdatatype.RdataType
     rdataset: Any  # dns.rdataset.Rdataset; None where it shall be absent
 
     def __str__(self) -> str:
@@ -63,7 +63,7 @@ class Wish:
 
 
 def quoted(text: str) -> str:
-    """A TXT value as a zone file has it: whatever is not quoted yet is one text, in parts of 255."""
+    """A TXT value as a zone file has it; what is not quoted yet is one text, in parts of 255."""
     if text.startswith('"'):
         return text
     data = text.replace("\\", "\\\\").replace('"', '\\"')
@@ -95,7 +95,9 @@ def read(records: Iterable[Mapping[str, Any]], zone: str, ttl: int) -> list[Wish
         if record.get("state", "present") == "present":
             values = [str(value) for value in record.get("values") or ()]
             if not values:
-                raise RecordsError(f"record {what}: it has no values; to remove it, say state: absent")
+                raise RecordsError(
+                    f"record {what}: it has no values; to remove it, say state: absent"
+                )
             if kind == dns.rdatatype.TXT:
                 values = [quoted(value) for value in values]
             try:
@@ -125,9 +127,7 @@ class Server:
         if key_text:
             found = KEY_FILE.search(key_text)
             if not found:
-                raise RecordsError(
-                    "the key is no key statement of BIND: tsig-keygen prints one, session.key has one"
-                )
+                raise RecordsError("the key is no key statement of BIND: tsig-keygen prints such")
             try:
                 ring = dns.tsigkeyring.from_text(
                     {found["name"]: (found["algorithm"], found["secret"])}
@@ -135,6 +135,11 @@ class Server:
             except (dns.exception.DNSException, ValueError) as error:
                 raise RecordsError(f"the key {found['name']} cannot be used: {error}") from error
             self.key = next(iter(ring.values()))
+            if self.key.algorithm not in dns.tsig.mac_sizes:
+                raise RecordsError(
+                    f"the key {found['name']} cannot be used: its algorithm {found['algorithm']} is"
+                    " not known here; hmac-sha256 is, everywhere"
+                )
 
     def _exchange(self, messages: Sequence[Any]) -> Iterator[Any]:
         """Send messages over one connection; their answers in order."""
@@ -162,8 +167,8 @@ class Server:
         for wish, answer in zip(wishes, self._exchange(questions)):
             if answer.rcode() not in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN):
                 raise RecordsError(
-                    f"{self.what}: {dns.rcode.to_text(answer.rcode())} when asked for {wish}; does it"
-                    " serve this zone?"
+                    f"{self.what}: {dns.rcode.to_text(answer.rcode())} when asked for {wish};"
+                    " does it serve this zone?"
                 )
             if not answer.flags & dns.flags.AA:
                 raise RecordsError(
@@ -206,13 +211,14 @@ def _plain(rrset: Any, ttl: int) -> Any:
     return dns.rdataset.from_rdata_list(ttl, list(rrset))
 
 
-def _remedy(code: int) -> str:
-    return {
+def _remedy(code: Any) -> str:
+    known: dict[Any, str] = {
         dns.rcode.REFUSED: "may the key write this name and type? (update-policy)",
         dns.rcode.NOTAUTH: "is it the primary of the zone, and does it know the key?",
         dns.rcode.NOTZONE: "a name lies in another zone",
         dns.rcode.SERVFAIL: "its log says why; too many records for the zone's limit is one reason",
-    }.get(code, "its log says why")
+    }
+    return known.get(code, "its log says why")
 
 
 # --- both
@@ -227,7 +233,9 @@ def text(wish: Wish, rdataset: Any) -> list[str]:
     return sorted(f"{name} {rdataset.ttl} IN {kind} {record.to_text()}" for record in rdataset)
 
 
-def reconcile(server: Server, wishes: Sequence[Wish], *, check: bool) -> tuple[list[str], list[str]]:
+def reconcile(
+    server: Server, wishes: Sequence[Wish], *, check: bool
+) -> tuple[list[str], list[str]]:
     """Make the wishes true; the lines that went and the lines that came.
 
     Raises RecordsError if the server refuses, or took an update and does not serve what was wished.
@@ -253,8 +261,9 @@ def reconcile(server: Server, wishes: Sequence[Wish], *, check: bool) -> tuple[l
         lost = [str(w) for (w, _b), now in zip(changes, after) if not same(w.rdataset, now)]
         if lost:
             raise RecordsError(
-                f"{server.what}: it took the update, and serves something else for {', '.join(lost)}:"
-                " a CNAME beside other records, or more records than the key's grant allows?"
+                f"{server.what}: it took the update, and serves something else for"
+                f" {', '.join(lost)}: a CNAME beside other records,"
+                " or more records than the key's grant allows?"
             )
     gone = [line for wish, before in changes for line in text(wish, before)]
     come = [line for wish, _before in changes for line in text(wish, wish.rdataset)]

@@ -20,9 +20,25 @@ from typing import Any
 LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 # Names below a zone that are no hosts begin with an underscore (RFC 8552).
 OWNER = re.compile(r"_?[a-z0-9]([a-z0-9_-]{0,61}[a-z0-9])?")
-# What a project may be given. Not NS, DS and DNSKEY, which would hand a subtree on to somebody else.
+# What a project may be given. Not NS, DS and DNSKEY, which would hand a subtree on to others.
 TYPES = frozenset(
-    "A AAAA CAA CNAME HTTPS LOC MX NAPTR PTR SRV SSHFP SVCB TLSA TXT URI".split()
+    [
+        "A",
+        "AAAA",
+        "CAA",
+        "CNAME",
+        "HTTPS",
+        "LOC",
+        "MX",
+        "NAPTR",
+        "PTR",
+        "SRV",
+        "SSHFP",
+        "SVCB",
+        "TLSA",
+        "TXT",
+        "URI",
+    ]
 )
 ADDRESSES = frozenset({"A", "AAAA"})
 # HMAC-SHA256 wants a key as long as its result (RFC 8945 section 6).
@@ -124,7 +140,9 @@ def faults(
         if name in listed:
             found.append(f"{what}: it is listed twice; join the two entries")
         if name in taken:
-            found.append(f"{what}: the federation has a name {name}.{zone} of its own; take another")
+            found.append(
+                f"{what}: the federation has a name {name}.{zone} of its own; take another"
+            )
         listed.add(name)
         found += _project_faults(what, project, zone)
     lost = sorted(set(served) - listed)

@@ -14,14 +14,15 @@ author: The infn.cloud contributors (@infn-cloud)
 description:
   - Enters zones into the catalog that the secondary servers follow (RFC 9432), waits until new ones
     are signed and served, and then writes their NS and DS records into the parent, in one update.
-  - A child that is delegated says by its CDS records which DS it wants (RFC 7344). Call it from time
-    to time, and keys roll over by themselves.
+  - A child that is delegated says by its CDS records which DS it wants (RFC 7344). Called
+    from time to time, it lets keys roll over by themselves.
   - A zone is not delegated before a secondary server serves it. Servers that are away are reported,
     not waited for longer than O(wait).
   - Takes zones away in the other order, with the DS first, and the rest when nobody remembers it.
 requirements:
   - dnspython 2.1 or newer (C(python3-dnspython)) on the host that runs it, which is the primary
     server
+  - cryptography (C(python3-cryptography)) there, for O(backup)
 options:
   parent:
     description: The zone above, without a dot at the end.
@@ -62,7 +63,7 @@ options:
     type: int
     default: 53
   key_file:
-    description: A file with the key that signs updates and transfers, as a C(key) statement of BIND.
+    description: A file with the key that signs updates and transfers, a C(key) statement of BIND.
     type: path
     default: /run/named/session.key
   ttl:
@@ -86,8 +87,8 @@ options:
     type: path
   purge:
     description:
-      - Zones of which the files in O(directory) and the keys in O(key_directory) are deleted. One that
-        the server still has is refused.
+      - Zones of which the files in O(directory) and the keys in O(key_directory) are deleted. One
+        that the server still has is refused.
     type: list
     elements: str
     default: []
@@ -99,6 +100,16 @@ options:
     description: Directory of the keys that sign zones.
     type: path
     default: /var/lib/bind/keys
+  backup:
+    description:
+      - A zone to keep copies of the keys in O(key_directory) in, one TXT record for each of
+        O(members), for servers that can become the primary.
+      - A copy is no change of the run, because the server renews them by itself as well.
+    type: str
+    default: ""
+  backup_secret:
+    description: What the copies are encrypted with. Needed with O(backup).
+    type: str
 attributes:
   check_mode:
     description: Predicts the changes. Of a new zone it knows the NS records, not yet the DS.
@@ -151,6 +162,11 @@ unconfirmed:
   type: list
   elements: str
   sample: ["cms.cloud.example.org: not seen at padova-gw1"]
+copied:
+  description: Zones whose keys were copied.
+  returned: success
+  type: list
+  elements: str
 purged:
   description: Files that were deleted.
   returned: success
@@ -168,6 +184,7 @@ from ansible_collections.infn.cloud.plugins.module_utils._dns_delegations import
     look,
     purge,
 )
+from ansible_collections.infn.cloud.plugins.module_utils._dns_keys import publish
 from ansible_collections.infn.cloud.plugins.module_utils._dns_records import (
     MISSING,
     RecordsError,
@@ -191,24 +208,31 @@ SPEC: dict[str, Any] = {
     "purge": {"type": "list", "elements": "str", "default": []},
     "directory": {"type": "path", "default": "/var/lib/bind"},
     "key_directory": {"type": "path", "default": "/var/lib/bind/keys", "no_log": False},
+    "backup": {"type": "str", "default": ""},
+    "backup_secret": {"type": "str", "no_log": True},
 }
 SETTINGS = ("parent", "name_servers", "catalog", "members", "servers", "server_port", "primary",
             "port", "ttl", "wait")  # fmt: skip
 
 
 def main() -> None:
-    module = AnsibleModule(SPEC, supports_check_mode=True)
+    module = AnsibleModule(
+        SPEC, supports_check_mode=True, required_by={"backup": ("backup_secret",)}
+    )
     if MISSING:
         module.fail_json(msg=missing_required_lib("dnspython"), exception=str(MISSING))
     given = module.params
     delegations = {zone: bool(signed) for zone, signed in given["delegations"].items()}
     settings = Settings(delegations=delegations, **{name: given[name] for name in SETTINGS})
     purged: list[str] = []
+    copied: list[str] = []
     try:
         key_text = Path(given["key_file"]).read_text(encoding="utf-8")
         work = Delegations(settings, key_text, check=module.check_mode)
         if given["withdraw"]:
-            outcome = work.withdraw(given["withdraw"], Path(given["keep"]) if given["keep"] else None)
+            outcome = work.withdraw(
+                given["withdraw"], Path(given["keep"]) if given["keep"] else None
+            )
         else:
             outcome = work.establish()
         purged = purge(
@@ -216,6 +240,11 @@ def main() -> None:
             served=lambda zone: look(given["primary"], given["port"], zone, 5) is not None,
             check=module.check_mode,
         )  # fmt: skip
+        if given["backup"] and not given["withdraw"]:
+            copied = publish(
+                work.server(given["backup"]), given["backup"], given["members"],
+                Path(given["key_directory"]), given["backup_secret"], check=module.check_mode,
+            )  # fmt: skip
     except (RecordsError, OSError) as error:
         module.fail_json(msg=str(error))
     for line in outcome.unconfirmed:
@@ -223,7 +252,7 @@ def main() -> None:
     module.exit_json(
         changed=bool(outcome.removed or outcome.added or purged),
         removed=outcome.removed, added=outcome.added, unconfirmed=outcome.unconfirmed,
-        purged=purged,
+        purged=purged, copied=copied,
         diff={"before": "".join(f"{line}\n" for line in [*outcome.removed, *purged]),
               "after": "".join(f"{line}\n" for line in outcome.added),
               "before_header": given["parent"], "after_header": given["parent"]},

@@ -12,8 +12,8 @@ short_description: How zones are at each of their DNS servers
 version_added: 0.1.0
 author: The infn.cloud contributors (@infn-cloud)
 description:
-  - Asks all servers at once for their copies of the zones, and tells which are old, missing, without
-    signatures, or with signatures that are about to end.
+  - Asks all servers at once for their copies of the zones, and tells which are old, missing,
+    without signatures, or with signatures that are about to end.
   - A server that does not answer is part of the result, not an error.
 requirements:
   - dnspython 2.1 or newer (C(python3-dnspython)) on the host that runs it

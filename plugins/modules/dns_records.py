@@ -35,8 +35,8 @@ options:
     suboptions:
       name:
         description:
-          - Name of the records, relative to the zone; V(@) is the zone itself. With a dot at the end
-            it is absolute.
+          - Name of the records, relative to the zone; V(@) is the zone itself. With a dot at the
+            end it is absolute.
         type: str
         required: true
       type:
