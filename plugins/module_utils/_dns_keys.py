@@ -146,7 +146,8 @@ def take_over(given: Mapping[str, Any]) -> list[str]:
     if lost and not given["new_keys"]:
         raise RecordsError(
             f"there is no copy of the keys that sign {', '.join(lost)}: with new keys, who"
-            " remembers the old DS would refuse them until its TTL is over. Say dns_promote_new_keys=true"
+            " remembers the old DS would refuse them until its TTL is over. Say"
+            " dns_promote_new_keys=true"
         )
     done = []
     for zone, content in {**contents, catalog: entries}.items():
