@@ -44,16 +44,14 @@ def dns_pointers(
 
 def dns_site_records(sites: Mapping[str, Mapping[str, Any]], service: str) -> list[dict[str, Any]]:
     """Addresses of each host, and of each site's hosts with a service."""
-    result = []
-    for site, facts in sites.items():
-        doors = _addresses(facts, service)
-        if doors:
-            result.append({"name": site, "type": "A", "values": doors, "ptr": False})
-        result += [
-            {"name": name, "type": "A", "values": [host["address"]]}
-            for name, host in facts["hosts"].items()
-        ]
-    return result
+    hosts = {name: [host["address"]] for s in sites.values() for name, host in s["hosts"].items()}
+    doors = {site: _addresses(facts, service) for site, facts in sites.items()}
+    # The hosts' first: an address points back to its first name.
+    return [
+        {"name": name, "type": "A", "values": values}
+        for name, values in {**hosts, **doors}.items()
+        if values
+    ]
 
 
 def dns_health_sites(

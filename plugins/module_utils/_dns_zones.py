@@ -340,7 +340,7 @@ def pointers(
     known = [ipaddress.ip_network(network) for network in networks]
     found: dict[str, str] = {}
     for record in records:
-        if record.get("state", "present") != "present" or record.get("ptr") is False:
+        if record.get("state", "present") != "present":
             continue
         full = absolute(str(record.get("name") or "@"), zone)
         if str(record.get("type", "")).upper() not in ADDRESSES or full.startswith("*."):

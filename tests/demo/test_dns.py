@@ -118,7 +118,7 @@ def test_addresses_point_back(demo, names) -> None:
         pointer = ".".join(reversed(address.split("."))) + ".in-addr.arpa"
         for server in names.secondaries.values():
             (found,) = values(server, pointer, "PTR")
-            assert found in (f"{host}.{ZONE}.", f"ns-{host}.{ZONE}."), found
+            assert found == f"{host}.{ZONE}."
 
 
 def test_nobody_is_told_more_than_asked(demo, names) -> None:
@@ -178,11 +178,12 @@ def test_the_upkeep_finds_nothing_wrong(demo, names) -> None:
 
 
 def test_a_signature_near_its_end_is_an_alarm(demo, names) -> None:
-    script = (
-        'set -e; cd /tmp; sed \'s/"alarm_days": [0-9]*/"alarm_days": 60/\' /etc/bind/delegations.json'
-        " >alarm.json; ! PYTHONPATH=/usr/local/lib/infn-cloud-dns python3 -m"
-        " ansible_collections.infn.cloud.plugins.module_utils._dns_upkeep alarm.json; rm alarm.json"
-    )
+    program = "ansible_collections.infn.cloud.plugins.module_utils._dns_upkeep"
+    script = f"""
+        set -e; cd /root; trap 'rm -f alarm.json' EXIT
+        sed 's/"alarm_days": [0-9]*/"alarm_days": 60/' /etc/bind/delegations.json >alarm.json
+        ! PYTHONPATH=/usr/local/lib/infn-cloud-dns python3 -m {program} alarm.json
+    """
     said = demo.shell(names.primary, script)
     assert f"<3>{PROJECT}: its signature at primary ends in" in said
 

@@ -146,7 +146,6 @@ def test_a_reverse_zone_begins_at_a_label(network: str) -> None:
 
 def test_addresses_point_back_to_their_first_name() -> None:
     records = [
-        {"name": "bari", "type": "A", "values": ["192.0.2.1"], "ptr": False},
         {"name": "gw1", "type": "A", "values": ["192.0.2.1", "203.0.113.9"]},
         {"name": "other", "type": "A", "values": ["192.0.2.1"]},
         {"name": "*.apps", "type": "A", "values": ["192.0.2.7"]},
