@@ -122,8 +122,8 @@ class Delegations:
             ]  # fmt: skip
             names = [name for name in names if name not in new]
             new = []
-        if new:
-            self._await(new)
+        # What is no member, every server has of its own.
+        self._await([name for name in new if name in settings.members])
         wishes = []
         for name in names:
             wishes.append(self._wish(name, dns.rdatatype.NS, settings.name_servers))
@@ -198,8 +198,8 @@ class Delegations:
         primary = ("the primary", self.settings.primary, self.settings.port)
         serials: dict[str, int] = {}
         for zone in zones:
-            signed = self.settings.delegations[zone] and zone in self.settings.members
-            while zone in self.settings.members:
+            signed = self.settings.delegations[zone]
+            while True:
                 look = self._look(primary, zone)
                 if look is not None and (look.expires or not signed):
                     serials[zone] = look.serial

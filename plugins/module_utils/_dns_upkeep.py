@@ -26,15 +26,16 @@ def main(arguments: Sequence[str]) -> int:
     try:
         given = json.loads(Path(arguments[0]).read_text(encoding="utf-8"))
         key_text = Path(given.pop("key_file")).read_text(encoding="utf-8")
-        backup, secret = given.pop("backup"), given.pop("backup_secret")
+        backup, secret = given.pop("backup"), Path(given.pop("backup_secret_file"))
         keys = Path(given.pop("key_directory"))
         work = Delegations(Settings(**given), key_text)
         outcome = work.establish()
         copied: list[str] = []
         if backup:
             copied = publish(
-                work.server(backup), backup, given["members"], keys, secret, check=False
-            )
+                work.server(backup), backup, given["members"], keys,
+                secret.read_text(encoding="ascii").strip(), check=False,
+            )  # fmt: skip
         faults = work.status(given["members"])["faults"]
     except (OSError, ValueError, KeyError, IndexError, TypeError, RecordsError) as error:
         print(f"<3>{error}")

@@ -42,7 +42,8 @@ options:
     type: str
     default: ""
   members:
-    description: Zones that the secondary servers serve.
+    description:
+      - Zones that the secondary servers serve. A delegation that is no member is not waited for.
     type: list
     elements: str
     default: []
@@ -216,12 +217,12 @@ SETTINGS = ("parent", "name_servers", "catalog", "members", "servers", "server_p
 
 
 def main() -> None:
-    module = AnsibleModule(
-        SPEC, supports_check_mode=True, required_by={"backup": ("backup_secret",)}
-    )
+    module = AnsibleModule(SPEC, supports_check_mode=True)
     if MISSING:
         module.fail_json(msg=missing_required_lib("dnspython"), exception=str(MISSING))
     given = module.params
+    if given["backup"] and not given["backup_secret"]:
+        module.fail_json(msg="backup needs backup_secret, which the copies are encrypted with")
     delegations = {zone: bool(signed) for zone, signed in given["delegations"].items()}
     settings = Settings(delegations=delegations, **{name: given[name] for name in SETTINGS})
     purged: list[str] = []
