@@ -76,9 +76,15 @@ def quoted(text: str) -> str:
     return " ".join(f'"{part}"' for part in parts)
 
 
-def read(records: Iterable[Mapping[str, Any]], zone: str, ttl: int) -> list[Wish]:
-    """The wishes; raises RecordsError with the record that cannot be."""
+def read(
+    records: Iterable[Mapping[str, Any]], zone: str, ttl: int, others: Iterable[str] = ()
+) -> list[Wish]:
+    """The wishes; raises RecordsError with the record that cannot be.
+
+    Names are relative to `zone`; absolute ones may also be in one of the others.
+    """
     origin = dns.name.from_text(zone)
+    zones = [origin, *map(dns.name.from_text, others)]
     found: dict[tuple[Any, int], Wish] = {}
     for record in records:
         what = f"{record['name']} {record['type']}"
@@ -87,7 +93,7 @@ def read(records: Iterable[Mapping[str, Any]], zone: str, ttl: int) -> list[Wish
             kind = dns.rdatatype.from_text(str(record["type"]))
         except (dns.exception.DNSException, ValueError) as error:
             raise RecordsError(f"record {what}: {error}") from error
-        if not name.is_subdomain(origin):
+        if not any(name.is_subdomain(one) for one in zones):
             raise RecordsError(f"record {what}: it is outside of the zone {zone}")
         if (name, kind) in found:
             raise RecordsError(f"record {what}: it is listed twice; put the values into one entry")
@@ -109,6 +115,16 @@ def read(records: Iterable[Mapping[str, Any]], zone: str, ttl: int) -> list[Wish
                 raise RecordsError(f"record {what}: {error or type(error).__name__}") from error
         found[name, kind] = Wish(name, kind, rdataset)
     return list(found.values())
+
+
+def by_zone(wishes: Iterable[Wish], zones: Sequence[str]) -> dict[str, list[Wish]]:
+    """The wishes of each zone that has any; a name is in the longest zone above it."""
+    found: dict[str, list[Wish]] = {}
+    names = {zone: dns.name.from_text(zone) for zone in zones}
+    for wish in wishes:
+        above = [zone for zone, name in names.items() if wish.name.is_subdomain(name)]
+        found.setdefault(max(above, key=lambda zone: len(names[zone])), []).append(wish)
+    return found
 
 
 # --- the server

@@ -27,6 +27,11 @@ options:
     description: The zone, without a dot at the end.
     type: str
     required: true
+  other_zones:
+    description: More zones of the same server, in which absolute names of O(records) can be.
+    type: list
+    elements: str
+    default: []
   records:
     description: The record sets.
     type: list
@@ -135,12 +140,14 @@ from ansible_collections.infn.cloud.plugins.module_utils._dns_records import (
     MISSING,
     RecordsError,
     Server,
+    by_zone,
     read,
     reconcile,
 )
 
 SPEC: dict[str, Any] = {
     "zone": {"type": "str", "required": True},
+    "other_zones": {"type": "list", "elements": "str", "default": []},
     "records": {
         "type": "list",
         "elements": "dict",
@@ -174,12 +181,18 @@ def main() -> None:
                 key = file.read()
         except OSError as error:
             module.fail_json(msg=f"the key that signs updates: {error}; give key, or key_file")
+    removed: list[str] = []
+    added: list[str] = []
     try:
-        server = Server(
-            given["server"], given["port"], given["zone"], key_text=key, timeout=given["timeout"]
-        )
-        wishes = read(given["records"], given["zone"], given["ttl"])
-        removed, added = reconcile(server, wishes, check=module.check_mode)
+        others = given["other_zones"]
+        wishes = read(given["records"], given["zone"], given["ttl"], others)
+        for zone, here in by_zone(wishes, [given["zone"], *others]).items():
+            server = Server(
+                given["server"], given["port"], zone, key_text=key, timeout=given["timeout"]
+            )
+            gone, come = reconcile(server, here, check=module.check_mode)
+            removed += gone
+            added += come
     except RecordsError as error:
         module.fail_json(msg=str(error))
     module.exit_json(

@@ -32,6 +32,7 @@ PATIENCE = 60
 # A primary and a secondary with every option of BIND's left as it is, on one host.
 STOCK = """
 set -e
+export DEBIAN_FRONTEND=noninteractive
 apt-get install -y -qq dnsperf bind9-dnsutils >/dev/null
 rm -rf /var/cache/bind/stock; install -d -o bind -g bind /var/cache/bind/stock
 cd /var/cache/bind/stock
@@ -53,7 +54,8 @@ for side in primary:5300 secondary:5301; do
         fi
     } >$name.conf
 done
-dig +noall +answer -k /root/bench.key @127.0.0.1 @ZONE@ AXFR | sed '$d' >primary/zone
+dig +noall +answer -k /root/bench.key @127.0.0.1 @ZONE@ AXFR | sed '$d' |
+    grep -Ev "\\s(RRSIG|NSEC|DNSKEY|CDS|CDNSKEY|TYPE65534)\\s" >primary/zone
 chown bind primary/zone
 named -u bind -c $PWD/primary.conf; named -u bind -c $PWD/secondary.conf
 for i in $(seq 50); do
@@ -63,7 +65,7 @@ done
 STOCK_OFF = """
 for name in primary secondary; do kill $(cat /var/cache/bind/stock/$name/pid) || true; done
 sleep 1; rm -rf /var/cache/bind/stock /root/bench.key /root/bench.queries /root/cms.key
-apt-get purge -y -qq dnsperf bind9-dnsutils >/dev/null
+DEBIAN_FRONTEND=noninteractive apt-get purge -y -qq dnsperf bind9-dnsutils >/dev/null
 """
 # Loops on the host itself, so that no connection is made anew for each look.
 UPDATES = """
