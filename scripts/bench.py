@@ -10,6 +10,8 @@
                        and all of it without the mesh between the sites
   bench.py inventory   the inventory plugin against openstack.cloud.openstack on the same fake
                        clouds, and against a static YAML inventory of the same hosts
+  bench.py dns         a project's zone from the playbook to all name servers, a record to all of
+                       them, and questions per second, against BIND with every option as it comes
 
 Prints ratios and leaves the figures in tests/output/bench-<name>.json. Timings are no tests.
 """
@@ -265,6 +267,14 @@ def inventory(arguments: argparse.Namespace) -> None:
     save("inventory", figures)
 
 
+def names(arguments: argparse.Namespace) -> None:
+    """The demo's name servers."""
+    from tooling import bench_dns
+
+    demo = Path(os.environ.get("INFN_CLOUD_DEMO_DIR") or ROOT / ".demo").resolve()
+    bench_dns.run(demo, rounds=arguments.rounds, save=save)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -293,6 +303,9 @@ def main() -> int:
     command.add_argument("--hosts", type=int, nargs="+", default=[5000, 50000])
     command.add_argument("--rounds", type=int, default=3)
     command.set_defaults(run=inventory)
+    command = commands.add_parser("dns")
+    command.add_argument("--rounds", type=int, default=3)
+    command.set_defaults(run=names)
     arguments = parser.parse_args()
     arguments.run(arguments)
     return 0

@@ -241,6 +241,15 @@ def show_report(report: dict) -> int:  # type: ignore[type-arg]
     by_s3 = report["s3"]
     print(f"  S3: written through {by_s3['written_through']}, "
           f"read through {by_s3['read_through']}: {same(by_s3)}")  # fmt: skip
+    naming = report["dns"]
+    print(
+        f"\nA name of {naming['zone']}, written by its project through {naming['written_through']}"
+    )
+    for site, milliseconds in naming["milliseconds"].items():
+        safe = "signatures are good" if naming["signed"].get(site) else "NOT SIGNED WELL"
+        print(f"  served at {site:<8} after {milliseconds} ms, {safe}")
+    for name, addresses in naming["federation_name"].items():
+        print(f"  {name} leads to {', '.join(addresses)}")
     print("\nPhases       seconds  changes")
     for name, phase in report["phases"].items():
         print(f"  {name:<10} {phase['seconds']:>7}  {int(phase['changed']):>7}")

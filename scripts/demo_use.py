@@ -15,6 +15,15 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+import dns.dnssec
+import dns.flags
+import dns.message
+import dns.name
+import dns.query
+import dns.rdataclass
+import dns.rdatatype
+import dns.tsigkeyring
+import dns.update
 from botocore.config import Config
 from botocore.exceptions import ClientError
 from keystoneauth1 import session
@@ -74,9 +83,78 @@ def s3(site: str) -> Any:
     )  # fmt: skip
 
 
+def ask(server: str, name: str, kind: str) -> dns.message.Message:
+    """What a name server says, which is nobody's resolver."""
+    question = dns.message.make_query(name, kind, want_dnssec=True)
+    question.flags &= ~dns.flags.RD
+    return dns.query.tcp(question, server, timeout=10)
+
+
+def signed(server: str, name: str, kind: str, signer: str, keys: dict[Any, Any]) -> Any:
+    """The records, whose signature was checked with keys of `signer`."""
+    owner, rdtype = dns.name.from_text(name), dns.rdatatype.from_text(kind)
+    answer = ask(server, name, kind)
+    records = answer.get_rrset(answer.answer, owner, dns.rdataclass.IN, rdtype)
+    seals = answer.get_rrset(answer.answer, owner, dns.rdataclass.IN, dns.rdatatype.RRSIG, rdtype)
+    if records is None or seals is None:
+        raise LookupError(f"{server} has no signed {kind} of {name}")
+    apex = dns.name.from_text(signer)
+    if kind == "DNSKEY":
+        keys = {apex: records}
+    dns.dnssec.validate(records, seals, keys)
+    return records
+
+
+def names(sites: dict[str, Any], zone: str) -> dict[str, Any]:
+    """Write a name as a project does, and follow it from the federation's zone as a client does."""
+    servers = {
+        name: host["address"]
+        for name, site in sites.items()
+        for host in site["hosts"].values()
+        if "dns_secondary" in host["services"]
+    }  # fmt: skip
+    words = (DEMO / "dns-cms.key").read_text(encoding="utf-8").split('"')
+    child = f"cms.{zone}"
+    update = dns.update.UpdateMessage(
+        child, keyring=dns.tsigkeyring.from_text({words[1]: words[3]})
+    )
+    address = f"192.0.2.{time.time_ns() // 10**9 % 254 + 1}"
+    update.replace("portal", 5, "A", address)
+    through = next(iter(servers))
+    began = time.monotonic()
+    code = dns.query.tcp(update, servers[through], timeout=10).rcode()
+    seen: dict[str, int] = {}
+    while code == 0 and len(seen) < len(servers) and time.monotonic() - began < 10:
+        for site in servers.keys() - seen:
+            answer = ask(servers[site], f"portal.{child}", "A").answer
+            if any(address == getattr(one, "address", "") for rrset in answer for one in rrset):
+                seen[site] = round((time.monotonic() - began) * 1000)
+    apex = dns.name.from_text(child)
+    safe = {}
+    for site, server in servers.items():
+        above = signed(server, zone, "DNSKEY", zone, {})
+        wanted = signed(server, child, "DS", zone, {dns.name.from_text(zone): above})
+        below = signed(server, child, "DNSKEY", child, {})
+        made = {dns.dnssec.make_ds(apex, key, "SHA256") for key in below}
+        records = signed(server, f"portal.{child}", "A", child, {apex: below})
+        safe[site] = set(wanted) <= made and [one.address for one in records] == [address]
+    leads = [
+        one.address
+        for rrset in ask(servers[through], f"cloud.{zone}", "A").answer
+        for one in rrset
+    ]  # fmt: skip
+    return {
+        "zone": child, "written_through": through, "status": code, "milliseconds": seen,
+        "signed": safe, "federation_name": {f"cloud.{zone}": sorted(leads)},
+        "ok": seen.keys() == servers.keys() == safe.keys() and all(safe.values())
+        and len(leads) == len(sites),
+    }  # fmt: skip
+
+
 def main() -> int:
     variables = ansible_json("ansible-inventory", "--list")
-    sites = next(iter(variables["_meta"]["hostvars"].values()))["federation_sites"]
+    anyone = next(iter(variables["_meta"]["hostvars"].values()))
+    sites = anyone["federation_sites"]
     sites = dict(sorted(sites.items(), key=lambda item: item[1]["region"]))
     first, *others = sites
 
@@ -112,6 +190,9 @@ def main() -> int:
     s3(others[-1]).put_object(Bucket=bucket, Key=NAME, Body=CONTENT)
     by_s3 = s3(others[0]).get_object(Bucket=bucket, Key=NAME)["Body"].read()
 
+    print("TASK [write a name as a project, and follow it through its signatures] ***", flush=True)
+    naming = names(sites, anyone["federation_domain"])
+
     digest = hashlib.md5(CONTENT, usedforsecurity=False).hexdigest()
     replicas = [
         {**{key: replica[key] for key in ("region", "device", "status", "etag")},
@@ -134,7 +215,9 @@ def main() -> int:
             "written_through": first, "replicas": replicas, "read_back": read_back,
         },
         "s3": {"written_through": others[-1], "read_through": others[0], "equal": by_s3 == CONTENT},
+        "dns": naming,
         "ok": len(regions) == len(sites)
+        and naming["ok"]
         and by_s3 == CONTENT
         and all(read["equal"] for read in read_back.values()),
     }  # fmt: skip

@@ -1,0 +1,82 @@
+# SPDX-FileCopyrightText: The infn.cloud contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Filters for the federation's DNS; each is documented beside this file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from ansible_collections.infn.cloud.plugins.module_utils._dns_zones import (
+    absent,
+    faults,
+    pointers,
+    zones,
+)
+
+
+def dns_faults(
+    projects: Sequence[Mapping[str, Any]],
+    zone: str,
+    records: Sequence[Mapping[str, Any]] = (),
+    *,
+    reserved: Sequence[str] = (),
+    networks: Sequence[str] = (),
+    served: Sequence[str] = (),
+) -> list[str]:
+    """What is wrong with a list of projects and records."""
+    return faults(zone, projects, records, reserved=reserved, networks=networks, served=served)
+
+
+def dns_zones(
+    projects: Sequence[Mapping[str, Any]], zone: str, networks: Sequence[str] = ()
+) -> dict[str, Any]:
+    """The zones of the primary server, and those that shall go."""
+    return {"present": zones(zone, projects, networks), "absent": absent(zone, projects)}
+
+
+def dns_pointers(
+    records: Sequence[Mapping[str, Any]], zone: str, networks: Sequence[str]
+) -> list[dict[str, Any]]:
+    """The PTR records that belong to addresses."""
+    return pointers(zone, records, networks)
+
+
+def dns_site_records(sites: Mapping[str, Mapping[str, Any]], service: str) -> list[dict[str, Any]]:
+    """Addresses of each host, and of each site's hosts with a service."""
+    hosts = {name: [host["address"]] for s in sites.values() for name, host in s["hosts"].items()}
+    doors = {site: _addresses(facts, service) for site, facts in sites.items()}
+    # The hosts' first: an address points back to its first name.
+    return [
+        {"name": name, "type": "A", "values": values}
+        for name, values in {**hosts, **doors}.items()
+        if values
+    ]
+
+
+def dns_health_sites(
+    sites: Mapping[str, Mapping[str, Any]], service: str, checks: Sequence[Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """The sites that have hosts with a service, and what to ask them."""
+    return [
+        {"name": site, "addresses": doors, "checks": list(checks)}
+        for site, facts in sites.items()
+        if (doors := _addresses(facts, service))
+    ]
+
+
+def _addresses(site: Mapping[str, Any], service: str) -> list[str]:
+    return [host["address"] for host in site["hosts"].values() if service in host["services"]]
+
+
+class FilterModule:
+    """What Ansible asks for."""
+
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        return {
+            "dns_faults": dns_faults,
+            "dns_health_sites": dns_health_sites,
+            "dns_pointers": dns_pointers,
+            "dns_site_records": dns_site_records,
+            "dns_zones": dns_zones,
+        }

@@ -1,0 +1,184 @@
+# SPDX-FileCopyrightText: The infn.cloud contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The keys that sign zones, kept at other sites, and a server that takes over with them.
+
+What signs a zone is made on the primary, whenever a key rolls, and is nowhere else. Its copies are
+encrypted (Fernet: AES-128 and HMAC-SHA256) and travel as TXT records of a zone that only the
+primary and its standbys have: within a second, by what carries all else, and asked by nobody.
+
+    python3 -m ansible_collections.infn.cloud.plugins.module_utils._dns_keys SETTINGS
+"""
+
+from __future__ import annotations
+
+import base64
+import concurrent.futures
+import hashlib
+import json
+import os
+import re
+import sys
+import zlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.infn.cloud.plugins.module_utils._dns_delegations import (
+    Look,
+    look,
+    member_name,
+    transfer,
+)
+from ansible_collections.infn.cloud.plugins.module_utils._dns_records import (
+    RecordsError,
+    Server,
+    read,
+    reconcile,
+)
+
+try:
+    import dns.name
+    import dns.rdatatype
+    from cryptography.fernet import Fernet, InvalidToken
+except ImportError:
+    pass  # said by who uses it: _dns_records has the message
+
+# File name of a key of a zone: its algorithm and its tag.
+KEY_FILE = re.compile(r"K(?P<zone>.+)\.\+\d{3}\+\d{5}\.(key|private|state)")
+Files = dict[str, bytes]
+
+
+def key_files(directory: Path, zone: str) -> Files:
+    """The files of a zone's keys, by their names."""
+    return {
+        path.name: path.read_bytes()
+        for path in sorted(directory.glob(f"K{zone}.+*"))
+        if KEY_FILE.fullmatch(path.name)
+    }
+
+
+def _lock(secret: str) -> Any:
+    digest = hashlib.sha256(b"infn.cloud.dns keys\0" + secret.encode()).digest()
+    return Fernet(base64.urlsafe_b64encode(digest))
+
+
+def seal(files: Mapping[str, bytes], secret: str) -> str:
+    """The files as text that says nothing without the secret."""
+    plain = json.dumps({name: content.decode("ascii") for name, content in files.items()})
+    sealed: bytes = _lock(secret).encrypt(zlib.compress(plain.encode("ascii")))
+    return sealed.decode("ascii")
+
+
+def unseal(text: str, secret: str) -> Files:
+    """The files again; raises RecordsError if the secret is another, or the text was changed."""
+    try:
+        plain = zlib.decompress(_lock(secret).decrypt(text.encode("ascii")))
+    except (InvalidToken, zlib.error) as error:
+        raise RecordsError("a copy of keys was made with another secret, or changed") from error
+    return {name: content.encode("ascii") for name, content in json.loads(plain).items()}
+
+
+def copies(server: Server, secret: str) -> dict[str, Files]:
+    """The copies that a server has, by their names in the zone."""
+    found = {}
+    contents = transfer(server)
+    for name, rdataset in contents.iterate_rdatasets(dns.rdatatype.TXT):
+        text = b"".join(rdataset[0].strings).decode("ascii")
+        found[name.to_text()] = unseal(text, secret)
+    return found
+
+
+def publish(
+    server: Server, zone: str, zones: Sequence[str], directory: Path, secret: str, *, check: bool
+) -> list[str]:
+    """Bring the copies up to date; the zones whose keys were copied or forgotten."""
+    names = {member_name(one, zone): one for one in zones}
+    there = copies(server, secret)
+    records: list[dict[str, Any]] = []
+    changed = []
+    for name, one in names.items():
+        files = key_files(directory, one)
+        if files and files != there.get(name):
+            values = [seal(files, secret)]
+            records.append({"name": name, "type": "TXT", "ttl": 60, "values": values})
+            changed.append(one)
+    for name in there.keys() - names.keys():
+        records.append({"name": name, "type": "TXT", "state": "absent"})
+        changed.append(name)
+    if records and not check:
+        reconcile(server, read(records, zone, 60), check=False)
+    return changed
+
+
+# --- taking over
+
+
+def take_over(given: Mapping[str, Any]) -> list[str]:
+    """Write zones and keys where a primary has them, from the newest copies that can be reached.
+
+    The running server keeps what it has; configured as the primary afterwards, it finds them.
+    """
+    catalog, directory = given["catalog"], Path(given["directory"])
+    keys, port = Path(given["key_directory"]), given["port"]
+    addresses = ["127.0.0.1", *given["servers"].values()]
+
+    def newest(zone: str) -> tuple[Any, int]:
+        with concurrent.futures.ThreadPoolExecutor(len(addresses)) as pool:
+            looks = list(pool.map(lambda at: look(at, port, zone, 3), addresses))
+        seen = [(one, at) for one, at in zip(looks, addresses) if isinstance(one, Look)]
+        if not seen:
+            raise RecordsError(f"{zone}: no server that can be reached has it")
+        best = max(seen, key=lambda pair: pair[0].serial)
+        server = Server(best[1], port, zone, key_text=given["transfer_key"], timeout=10)
+        return transfer(server), best[0].serial
+
+    own = Server("127.0.0.1", port, catalog, key_text=given["transfer_key"], timeout=10)
+    entries = transfer(own)
+    zones = [
+        rdataset[0].target.to_text(omit_final_dot=True)
+        for _name, rdataset in entries.iterate_rdatasets(dns.rdatatype.PTR)
+    ]
+    # All of it is read before any of it is written.
+    contents = {zone: newest(zone)[0] for zone in sorted(zones)}
+    backup = Server("127.0.0.1", port, given["backup"], key_text=given["backup_key"], timeout=10)
+    kept = copies(backup, given["backup_secret"])
+    lost = [zone for zone in contents if member_name(zone, given["backup"]) not in kept]
+    if lost and not given["new_keys"]:
+        raise RecordsError(
+            f"there is no copy of the keys that sign {', '.join(lost)}: with new keys, who"
+            " remembers the old DS would refuse them until its TTL is over. Say"
+            " dns_promote_new_keys=true"
+        )
+    done = []
+    for zone, content in {**contents, catalog: entries}.items():
+        path = directory / f"{zone}.db"
+        path.with_name(path.name + ".jnl").unlink(missing_ok=True)
+        with open(path, "w", encoding="ascii") as file:
+            content.to_file(file, relativize=False)
+        done.append(zone)
+    # Whatever else is there is from a time when this server was the primary.
+    for old in keys.glob("K*"):
+        old.unlink()
+    for files in kept.values():
+        for name, data in files.items():
+            if not KEY_FILE.fullmatch(name):
+                raise RecordsError(f"a copy of keys has a file {name!r}")
+            descriptor = os.open(keys / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            with os.fdopen(descriptor, "wb") as sink:
+                sink.write(data)
+    return done
+
+
+def main(_arguments: Sequence[str]) -> int:
+    """The program; its settings come by standard input, as they hold secrets."""
+    try:
+        done = take_over(json.load(sys.stdin))
+    except (OSError, ValueError, KeyError, RecordsError) as error:
+        print(f"{error}", file=sys.stderr)
+        return 1
+    print(json.dumps({"zones": done}))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,431 @@
+# SPDX-FileCopyrightText: The infn.cloud contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Names, as the public, a project and the federation's administrators see and change them."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import dns.dnssec
+import dns.exception
+import dns.flags
+import dns.message
+import dns.name
+import dns.query
+import dns.rcode
+import dns.rdataclass
+import dns.rdatatype
+import dns.tsig
+import dns.tsigkeyring
+import dns.update
+import dns.zone
+import pytest
+
+from .conftest import REPOSITORY, eventually
+
+ZONE = "demo.test"
+PROJECT = f"cms.{ZONE}"
+NAME = f"cloud.{ZONE}"
+
+
+def ask(server: str, name: str, kind: str, **options: Any) -> dns.message.Message:
+    question = dns.message.make_query(name, kind, **options)
+    question.flags &= ~dns.flags.RD
+    answer, _tcp = dns.query.udp_with_fallback(question, server, timeout=10)
+    return answer
+
+
+def values(server: str, name: str, kind: str) -> list[str]:
+    """What a server answers, sorted."""
+    answer = ask(server, name, kind)
+    assert answer.flags & dns.flags.AA, f"{server} does not have {name}"
+    wanted = dns.rdatatype.from_text(kind)
+    return sorted(
+        record.to_text() for rrset in answer.answer if rrset.rdtype == wanted for record in rrset
+    )
+
+
+def served(server: str, name: str, kind: str, expected: list[str]) -> None:
+    assert values(server, name, kind) == expected
+
+
+class Names:
+    """The name servers, and a project's key."""
+
+    def __init__(self, demo: Any) -> None:
+        self.demo = demo
+        self.secondaries = {host: demo.hosts[host] for host in demo.groups("dns_secondary")}
+        (self.primary,) = demo.groups("dns_primary")
+        (self.standby,) = demo.groups("dns_standby")
+        text = (demo.directory / "dns-cms.key").read_text(encoding="utf-8")
+        words = text.split('"')
+        self.key = (words[1], words[3])
+
+    def update(
+        self, *changes: tuple[Any, ...], zone: str = PROJECT, through: str = "bari-gw1",
+        key: tuple[str, str] | None = None,
+    ) -> str:  # fmt: skip
+        """Send an update; what the server says of it."""
+        ring = dns.tsigkeyring.from_text(dict([key or self.key]))
+        message = dns.update.UpdateMessage(zone, keyring=ring)
+        for change in changes:
+            getattr(message, change[0])(*change[1:])
+        try:
+            answer = dns.query.tcp(message, self.secondaries[through], timeout=10)
+        except dns.tsig.PeerBadKey:
+            return "BADKEY"
+        return dns.rcode.to_text(answer.rcode())
+
+    def everywhere(self, name: str, kind: str, expected: list[str], seconds: float = 10) -> None:
+        for server in self.secondaries.values():
+            eventually(
+                lambda server=server: served(server, name, kind, expected), seconds, every=0.02
+            )
+
+
+@pytest.fixture(scope="module")
+def names(demo) -> Names:
+    return Names(demo)
+
+
+@pytest.fixture
+def portal(names) -> Iterator[str]:
+    """A name of the project's, gone again afterwards."""
+    name = f"portal-{time.time_ns() % 10**9}"
+    yield name
+    assert names.update(("delete", name)) == "NOERROR"
+
+
+# --- what the public sees
+
+
+def test_every_site_answers_for_the_federation(demo, names) -> None:
+    addresses = sorted(demo.hosts[gateway] for gateway in demo.gateways)
+    for server in names.secondaries.values():
+        assert values(server, ZONE, "NS") == sorted(f"ns-{g}.{ZONE}." for g in names.secondaries)
+        assert values(server, NAME, "A") == addresses
+        assert values(server, f"anything.apps.{ZONE}", "A") == addresses
+        for site in demo.sites.values():
+            assert values(server, f"{site.name}.{ZONE}", "A") == [demo.hosts[site.gateways[0]]]
+
+
+def test_addresses_point_back(demo, names) -> None:
+    for host, address in demo.hosts.items():
+        pointer = ".".join(reversed(address.split("."))) + ".in-addr.arpa"
+        for server in names.secondaries.values():
+            (found,) = values(server, pointer, "PTR")
+            assert found == f"{host}.{ZONE}."
+
+
+def test_nobody_is_told_more_than_asked(demo, names) -> None:
+    """No transfer without a key, no name servers' versions, no service for strangers' names."""
+    for server in names.secondaries.values():
+        with pytest.raises(dns.exception.DNSException):
+            dns.query.inbound_xfr(server, dns.zone.Zone(PROJECT), timeout=5)
+        for name, kind in (("example.org", "A"), (f"catalog.{ZONE}", "SOA")):
+            answer = ask(server, name, kind)
+            assert not answer.answer
+            assert not answer.flags & dns.flags.RA
+        answer = dns.query.udp(
+            dns.message.make_query("version.bind", "TXT", "CH"), server, timeout=5
+        )
+        assert not answer.answer or "9." not in str(answer.answer[0])
+
+
+def test_the_primary_is_hidden(demo, names) -> None:
+    """Only the federation's own hosts reach it."""
+    with pytest.raises(dns.exception.Timeout):
+        dns.query.udp(dns.message.make_query(ZONE, "SOA"), demo.hosts[names.primary], timeout=2)
+
+
+# --- signatures
+
+
+def signed(server: str, name: str, kind: str, keys: dict[Any, Any]) -> Any:
+    """The records, of which the signature was checked."""
+    answer = ask(server, name, kind, want_dnssec=True)
+    owner, rdtype = dns.name.from_text(name), dns.rdatatype.from_text(kind)
+    records = answer.get_rrset(answer.answer, owner, dns.rdataclass.IN, rdtype)
+    seals = answer.get_rrset(answer.answer, owner, dns.rdataclass.IN, dns.rdatatype.RRSIG, rdtype)
+    assert records is not None, f"{server} has no {kind} of {name}"
+    assert seals is not None, f"{server} has no signature for {kind} of {name}"
+    dns.dnssec.validate(records, seals, keys or {owner: records})
+    return records
+
+
+def chain(server: str) -> dict[Any, Any]:
+    """The project's keys, which the parent vouches for."""
+    above = signed(server, ZONE, "DNSKEY", {})
+    wanted = signed(server, PROJECT, "DS", {dns.name.from_text(ZONE): above})
+    below = signed(server, PROJECT, "DNSKEY", {})
+    apex = dns.name.from_text(PROJECT)
+    made = {dns.dnssec.make_ds(apex, key, "SHA256") for key in below}
+    assert set(wanted) <= made, "the parent vouches for a key that the child does not have"
+    return {apex: below}
+
+
+def test_signatures_lead_from_the_federation_to_the_project(names) -> None:
+    for server in names.secondaries.values():
+        signed(server, PROJECT, "SOA", chain(server))
+
+
+def test_the_upkeep_finds_nothing_wrong(demo, names) -> None:
+    demo.shell(names.primary, "systemctl start dns-upkeep.service")
+
+
+def test_a_signature_near_its_end_is_an_alarm(demo, names) -> None:
+    program = "ansible_collections.infn.cloud.plugins.module_utils._dns_upkeep"
+    script = f"""
+        set -e; cd /root; trap 'rm -f alarm.json' EXIT
+        sed 's/"alarm_days": [0-9]*/"alarm_days": 60/' /etc/bind/delegations.json >alarm.json
+        ! PYTHONPATH=/usr/local/lib/infn-cloud-dns python3 -m {program} alarm.json
+    """
+    said = demo.shell(names.primary, script)
+    assert f"<3>{PROJECT}: its signature at primary ends in" in said
+
+
+def test_the_keys_have_copies_at_another_site(demo, names) -> None:
+    """The zone with the copies is on the standby, and says nothing to who has no key for it."""
+    assert demo.site_of(names.primary).name != demo.site_of(names.standby).name
+    held = demo.shell(
+        names.standby, f"rndc sync backup.{ZONE}; cat /var/cache/bind/backup.{ZONE}.db"
+    )
+    assert held.count("gAAAAA") >= 2, "a sealed copy begins so"
+    assert "PrivateKey" not in held
+    secret = demo.shell(names.primary, f"cat /var/lib/bind/keys/K{PROJECT}.*.private")
+    private = next(line for line in secret.splitlines() if line.startswith("PrivateKey"))
+    assert private.split()[1] not in held
+
+
+# --- what a project does
+
+
+def test_an_update_is_everywhere_at_once(names, portal) -> None:
+    assert names.update(("replace", portal, 5, "A", "192.0.2.80")) == "NOERROR"
+    names.everywhere(f"{portal}.{PROJECT}", "A", ["192.0.2.80"], seconds=5)
+    for server in names.secondaries.values():
+        keys = chain(server)
+        signed(server, f"{portal}.{PROJECT}", "A", keys)
+
+
+@pytest.mark.parametrize(
+    ("change", "zone"),
+    [
+        (("replace", "x", 5, "NS", "ns.elsewhere."), PROJECT),
+        (("replace", "x", 5, "TXT", "text"), PROJECT),
+        (("replace", "@", 5, "CAA", '0 issue "elsewhere"'), PROJECT),
+        (("replace", "x", 5, "A", "192.0.2.1"), ZONE),
+        (("replace", "cloud", 5, "A", "192.0.2.1"), ZONE),
+        (("delete", "cms", "NS"), ZONE),
+    ],
+)
+def test_a_key_writes_only_what_it_may(names, change, zone) -> None:
+    assert names.update(change, zone=zone) == "REFUSED"
+
+
+def test_another_key_writes_nothing(names) -> None:
+    change = ("replace", "x", 5, "A", "192.0.2.1")
+    wrong = (names.key[0], "d3Jvbmctd3Jvbmctd3Jvbmctd3Jvbmctd3Jvbmctd3I=")
+    stranger = ("stranger.example", wrong[1])
+    assert names.update(change, key=wrong) in ("NOTAUTH", "BADKEY", "REFUSED")
+    assert names.update(change, key=stranger) in ("NOTAUTH", "BADKEY", "REFUSED")
+    assert values(names.secondaries["cnaf-gw1"], f"x.{PROJECT}", "A") == []
+
+
+def test_challenges_of_a_wildcard_and_its_apex_fit(names) -> None:
+    """Two tokens at once, and their predecessors: four, of which none is dropped in silence."""
+    owner = "_acme-challenge"
+    changes = [("add", owner, 5, "TXT", f"token-{number}") for number in range(4)]
+    try:
+        assert names.update(*changes) == "NOERROR"
+        names.everywhere(f"{owner}.{PROJECT}", "TXT", [f'"token-{n}"' for n in range(4)])
+    finally:
+        assert names.update(("delete", owner, "TXT")) == "NOERROR"
+
+
+# --- what administrators do
+
+
+def test_records_of_both_live_in_one_zone(demo, names, portal) -> None:
+    """A run touches what it names, and shows it before."""
+    assert names.update(("replace", portal, 5, "A", "192.0.2.81")) == "NOERROR"
+    records = [{"name": f"{portal}-ours", "type": "TXT", "values": ['v=ours; say "hello"']}]
+    wished = {"zone": PROJECT, "records": records}
+    first = demo.module(names.primary, "dns_records", **wished)
+    try:
+        assert first["changed"]
+        assert first["added"] == [f'{portal}-ours.{PROJECT}. 300 IN TXT "v=ours; say \\"hello\\""']
+        assert not demo.module(names.primary, "dns_records", **wished)["changed"]
+        names.everywhere(f"{portal}.{PROJECT}", "A", ["192.0.2.81"])
+    finally:
+        records[0]["state"] = "absent"
+        gone = demo.module(names.primary, "dns_records", **wished)
+    assert gone["removed"] == first["added"]
+
+
+def test_what_cannot_stand_beside_other_records_is_an_error(demo, names, portal) -> None:
+    """BIND leaves a CNAME beside an address out, and says that all is well."""
+    assert names.update(("replace", portal, 5, "A", "192.0.2.82")) == "NOERROR"
+    records = [{"name": portal, "type": "CNAME", "values": ["elsewhere.example."]}]
+    result = demo.module(names.primary, "dns_records", zone=PROJECT, records=records)
+    assert result["failed"]
+    assert "a CNAME beside other records" in result["msg"]
+
+
+def play(demo, tmp_path: Path, projects: list[dict[str, Any]], *options: str) -> Any:
+    """The name servers' playbook for projects, with a list of them."""
+    given = tmp_path / "projects.json"
+    given.write_text(json.dumps({"dns_projects": projects}), encoding="utf-8")
+    return demo.ansible(
+        "ansible-playbook", REPOSITORY / "playbooks" / "operations" / "dns_projects.yml",
+        "-e", f"@{given}", *options, timeout=300,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def projects(demo) -> list[dict[str, Any]]:
+    """The demo's own, with their secrets."""
+    secret = demo.secrets["demo_project_dns_key"]
+    grants = [
+        {"types": {"A": 8, "AAAA": 8, "CNAME": 1, "SRV": 8}},
+        {"name": "_acme-challenge", "types": {"TXT": 4}},
+    ]
+    keys = [{"name": "deploy", "secret": secret, "grants": grants}]
+    return [{"name": "cms", "max_records": 200, "keys": keys}]
+
+
+def test_a_project_comes_and_goes(demo, names, projects, tmp_path) -> None:
+    """Zone, signature, delegation, key; and in the other order, with the others as they were."""
+    secret = "YSBzZWNyZXQgb2YgMzMgYnl0ZXMgZm9yIHRoaXMgdGVzdA=="
+    zone = f"belle2.{ZONE}"
+    key = {"name": "k", "secret": secret, "grants": [{"types": {"A": 1}}]}
+    project = {"name": "belle2", "max_records": 20, "keys": [key]}
+    before = values(names.secondaries["bari-gw1"], PROJECT, "DS")
+    run = play(demo, tmp_path, [*projects, project])
+    try:
+        assert run.rc == 0, run.text
+        for server in names.secondaries.values():
+            above = {dns.name.from_text(ZONE): signed(server, ZONE, "DNSKEY", {})}
+            (wanted,) = signed(server, zone, "DS", above)
+            apex = dns.name.from_text(zone)
+            (own,) = signed(server, zone, "DNSKEY", {})
+            assert dns.dnssec.make_ds(apex, own, "SHA256") == wanted
+        change = ("replace", "www", 5, "A", "192.0.2.9")
+        assert names.update(change, zone=zone, key=(f"k.{zone}", secret)) == "NOERROR"
+        assert names.update(change, key=(f"k.{zone}", secret)) == "REFUSED", "of another project"
+        # It has room for 20 records, and its signatures count.
+        flood = [("add", f"n{number}", 5, "A", "192.0.2.9") for number in range(20)]
+        assert names.update(*flood, zone=zone, key=(f"k.{zone}", secret)) != "NOERROR"
+        again = play(demo, tmp_path, [*projects, project])
+        assert again.rc == 0, again.text
+        assert not any(stats["changed"] for stats in again.stats.values()), again.report
+        vanished = play(demo, tmp_path, projects)
+        assert vanished.rc != 0
+        assert "project belle2: belle2.demo.test is served and delegated" in vanished.text
+    finally:
+        gone = play(demo, tmp_path, [*projects, {"name": "belle2", "state": "absent"}])
+        assert gone.rc == 0, gone.text
+    for server in names.secondaries.values():
+        eventually(lambda server=server: served(server, zone, "DS", []), 10)
+        answer = ask(server, f"www.{zone}", "A")
+        assert dns.rcode.to_text(answer.rcode()) == "NXDOMAIN"
+        assert values(server, PROJECT, "DS") == before
+    kept = demo.shell(
+        names.primary,
+        f"cat /var/lib/bind/removed/{zone}.*.zone; ls /var/lib/bind /var/lib/bind/keys",
+    )
+    assert f"www.{zone}. 5 IN A 192.0.2.9" in kept
+    assert f"{zone}.db" not in kept
+    assert f"K{zone}" not in kept
+    last = play(demo, tmp_path, projects)
+    assert last.rc == 0, last.text
+
+
+def test_bad_projects_are_refused_before_anything_changes(demo, projects, tmp_path) -> None:
+    secret = projects[0]["keys"][0]["secret"]
+    twice = [{"types": {"A": 1}}, {"name": "app", "types": {"A": 1}}]
+    bad = [
+        *projects,
+        {"name": "No Label"},
+        {"name": "atlas", "keys": [{"name": "k", "secret": secret, "grants": twice}]},
+    ]
+    run = play(demo, tmp_path, bad)
+    assert run.rc != 0
+    assert "project No Label: its name becomes a label" in run.text
+    assert "overlap in A" in run.text
+    assert not any(stats["changed"] for stats in run.stats.values())
+
+
+def test_status_is_a_page_and_an_exit_status(demo) -> None:
+    run = demo.ansible(
+        "ansible-playbook", REPOSITORY / "playbooks" / "operations" / "dns_status.yml"
+    )
+    assert run.rc == 0, run.text
+    assert f"{PROJECT}\n" in json.dumps(run.report).replace("\\n", "\n")
+
+
+# --- the federation's name, and the primary, without a site
+
+
+@pytest.mark.drill
+def test_the_federations_name_leaves_a_site_that_dies(demo, names) -> None:
+    """Within 15 s, the time for which clients remember it included."""
+    gone = demo.hosts["bari-gw1"]
+    others = {host: at for host, at in names.secondaries.items() if host != "bari-gw1"}
+    rest = sorted(set(names.secondaries.values()) - {gone})
+    began = time.monotonic()
+    demo.shell("bari-gw1", "systemctl stop haproxy.service")
+    try:
+        for server in others.values():
+            eventually(lambda server=server: served(server, NAME, "A", rest), 10, every=0.2)
+        ttl = ask(next(iter(others.values())), NAME, "A").answer[0].ttl
+        assert time.monotonic() - began + ttl <= 15
+    finally:
+        demo.shell("bari-gw1", "systemctl start haproxy.service")
+    every = sorted(names.secondaries.values())
+    for server in names.secondaries.values():
+        eventually(lambda server=server: served(server, NAME, "A", every), 20, every=0.2)
+
+
+def promote(demo, name: str) -> None:
+    run = demo.ansible(
+        "ansible-playbook", REPOSITORY / "playbooks" / "operations" / "dns_promote.yml",
+        "-e", f"dns_promote={name}", timeout=300,
+    )  # fmt: skip
+    assert run.rc == 0, run.text
+
+
+@pytest.mark.drill
+def test_the_standby_takes_over_and_gives_back(demo, names, portal) -> None:
+    """The primary dies; names and signatures stay, and projects write to its successor."""
+    assert names.update(("replace", portal, 5, "A", "192.0.2.83")) == "NOERROR"
+    names.everywhere(f"{portal}.{PROJECT}", "A", ["192.0.2.83"])
+    keys = values(names.secondaries["cnaf-gw1"], PROJECT, "DNSKEY")
+    demo.shell(names.primary, "systemctl kill --signal KILL named; systemctl stop named ssh.socket")
+    try:
+        refused = names.update(("replace", portal, 5, "A", "192.0.2.84"))
+        assert refused != "NOERROR"
+        promote(demo, names.standby)
+        assert names.update(("replace", portal, 5, "A", "192.0.2.85")) == "NOERROR"
+        names.everywhere(f"{portal}.{PROJECT}", "A", ["192.0.2.85"])
+        for server in names.secondaries.values():
+            assert values(server, PROJECT, "DNSKEY") == keys, "nobody has to believe new keys"
+            signed(server, f"{portal}.{PROJECT}", "A", chain(server))
+        # The inventory still names the old one, whose zones are those of yesterday by now.
+        run = demo.ansible(
+            "ansible-playbook", REPOSITORY / "playbooks" / "backbone.yml", "--tags", "dns",
+            timeout=300,
+        )  # fmt: skip
+        assert run.rc != 0
+        assert f"{names.standby} is the primary now" in run.text
+    finally:
+        promote(demo, names.primary)
+    names.everywhere(f"{portal}.{PROJECT}", "A", ["192.0.2.85"])
+    assert names.update(("replace", portal, 5, "A", "192.0.2.86")) == "NOERROR"
+    names.everywhere(f"{portal}.{PROJECT}", "A", ["192.0.2.86"])
+    for server in names.secondaries.values():
+        signed(server, f"{portal}.{PROJECT}", "A", chain(server))
