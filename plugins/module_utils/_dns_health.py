@@ -2,10 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """One name for several sites, which leads to those that are alive.
 
-Each name server runs it for itself and writes what it sees into its own copy of a small zone. So a
+Each name server looks for itself and writes what it sees into its own copy of a small zone. So a
 site that dies takes its own name server with it, and the others need nobody to tell them.
-
-    python3 -m ansible_collections.infn.cloud.plugins.module_utils._dns_health SETTINGS KEY
 """
 
 from __future__ import annotations
@@ -13,25 +11,11 @@ from __future__ import annotations
 import concurrent.futures
 import http.client
 import ipaddress
-import json
 import socket
 import ssl
-import sys
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
-
-from ansible_collections.infn.cloud.plugins.module_utils._dns_records import (
-    RecordsError,
-    Server,
-    read,
-    reconcile,
-)
-
-# Seconds after which the zone is compared again although nothing has happened.
-REPEAT = 60
 
 
 @dataclass
@@ -112,41 +96,3 @@ def records(addresses: Sequence[str], ttl: int) -> list[dict[str, Any]]:
         state = "present" if values else "absent"
         result.append({"name": "@", "type": kind, "values": values, "ttl": ttl, "state": state})
     return result
-
-
-def main(arguments: Sequence[str]) -> int:
-    """Until it is told to stop; its messages are for the journal."""
-    try:
-        given = json.loads(Path(arguments[0]).read_text(encoding="utf-8"))
-        key_text = Path(arguments[1]).read_text(encoding="utf-8")
-        server = Server("127.0.0.1", given["port"], given["zone"], key_text=key_text, timeout=5)
-        context = ssl.create_default_context(cafile=given["ca_file"])
-    except (OSError, ValueError, KeyError, IndexError, RecordsError) as error:
-        print(f"<3>{error}", flush=True)
-        return 1
-    checks = {
-        site["name"]: [{**check, "address": site["addresses"][0]} for check in site["checks"]]
-        for site in given["sites"]
-    }
-    addresses = {site["name"]: site["addresses"] for site in given["sites"]}
-    watch = Watch(list(checks), given["fall"], given["rise"])
-    written, when = None, 0.0
-    while True:
-        began = time.monotonic()
-        for message in watch.observe(look(checks, context, given["timeout"])):
-            print(f"<4>{message}", flush=True)
-        wanted = [address for site in watch.living for address in addresses[site]]
-        if wanted != written or began - when > REPEAT:
-            try:
-                wishes = read(records(wanted, given["ttl"]), given["zone"], given["ttl"])
-                gone, come = reconcile(server, wishes, check=False)
-                if gone or come:
-                    print(f"<5>{given['zone']} is now {', '.join(wanted)}", flush=True)
-                written, when = wanted, began
-            except RecordsError as error:
-                print(f"<3>{error}", flush=True)
-        time.sleep(max(0.1, given["interval"] - (time.monotonic() - began)))
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

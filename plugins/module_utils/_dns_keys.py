@@ -5,8 +5,6 @@
 What signs a zone is made on the primary, whenever a key rolls, and is nowhere else. Its copies are
 encrypted (Fernet: AES-128 and HMAC-SHA256) and travel as TXT records of a zone that only the
 primary and its standbys have: within a second, by what carries all else, and asked by nobody.
-
-    python3 -m ansible_collections.infn.cloud.plugins.module_utils._dns_keys SETTINGS
 """
 
 from __future__ import annotations
@@ -17,7 +15,6 @@ import hashlib
 import json
 import os
 import re
-import sys
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -167,18 +164,3 @@ def take_over(given: Mapping[str, Any]) -> list[str]:
             with os.fdopen(descriptor, "wb") as sink:
                 sink.write(data)
     return done
-
-
-def main(_arguments: Sequence[str]) -> int:
-    """The program; its settings come by standard input, as they hold secrets."""
-    try:
-        done = take_over(json.load(sys.stdin))
-    except (OSError, ValueError, KeyError, RecordsError) as error:
-        print(f"{error}", file=sys.stderr)
-        return 1
-    print(json.dumps({"zones": done}))
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -39,6 +39,8 @@ class CredentialReader:
         self._place = place
         self._environment = environment
         self._read = read
+        # Many sites have their entries in one file, which takes longer to parse than a site to ask.
+        self._files: dict[str, tuple[Path | None, Entry]] = {}
 
     def resolve(self, provider: str, reference: Credentials | None) -> Entry:
         """For openstack an entry as in clouds.yaml, else environment variables."""
@@ -103,6 +105,11 @@ class CredentialReader:
 
     def _first(self, stem: str, variable: str) -> tuple[Path | None, Entry]:
         """The first file of this name where OpenStack's programs look for it."""
+        if stem not in self._files:
+            self._files[stem] = self._look(stem, variable)
+        return self._files[stem]
+
+    def _look(self, stem: str, variable: str) -> tuple[Path | None, Entry]:
         named = self._environment.get(variable)
         places = (Path.cwd(), Path.home() / ".config" / "openstack", Path("/etc/openstack"))
         candidates = [Path(named)] if named else []

@@ -18,9 +18,7 @@ PREFERENCES = {"north": 2, "south": 1}
 
 
 @pytest.fixture(scope="module")
-def looks(
-    north: Cloud, south: Cloud, tmp_path_factory: pytest.TempPathFactory
-) -> dict[str, Any]:
+def looks(north: Cloud, south: Cloud, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return {
         cloud.name: module(
             "site_info", tmp_path_factory.mktemp(cloud.name), auth=cloud.auth, timeout=PATIENCE,
@@ -100,4 +98,6 @@ def test_a_site_that_was_not_reached_is_no_choice(looks: dict[str, Any], tmp_pat
     lost = {**looks, "south": {"failed": True, "msg": "south: no route to host"}}
     found = choose(tmp_path, lost, group="users/cms", flavor="m1.small")
     assert [one["site"] for one in found["ranked"]] == ["north"]
-    assert found["unusable"] == [{"site": "south", "reasons": ["site_info failed: south: no route to host"]}], found
+    assert found["unusable"] == [
+        {"site": "south", "reasons": ["site_info failed: south: no route to host"]}
+    ], found

@@ -110,8 +110,12 @@ def test_zones_and_their_rules() -> None:
     found = zones(
         ZONE,
         [
-            project("cms", {"types": {"TXT": 4, "A": 2}}, {"name": "w", "subtree": False,
-                                                          "types": {"MX": 1}}, max_records=9),
+            project(
+                "cms",
+                {"types": {"TXT": 4, "A": 2}},
+                {"name": "w", "subtree": False, "types": {"MX": 1}},
+                max_records=9,
+            ),
             {"name": "old", "state": "absent"},
         ],
         ["192.0.2.0/24"],

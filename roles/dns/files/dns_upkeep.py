@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What a primary does for itself from time to time: DS records, copies of keys, a look around.
 
-    python3 -m ansible_collections.infn.cloud.plugins.module_utils._dns_upkeep SETTINGS
+    dns_upkeep.py SETTINGS
 
 Ends with 1 if something needs a person, and says what; its messages are for the journal.
 """
