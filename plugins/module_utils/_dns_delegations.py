@@ -105,10 +105,13 @@ class Delegations:
     # --- what shall be
 
     def establish(self) -> Outcome:
-        """Members into the catalog, then new delegations, then DS records that are due."""
+        """Members into the catalog, their own NS, new delegations, DS records that are due."""
         settings = self.settings
         if settings.catalog:
             self._write(settings.catalog, [self._member(z, True) for z in settings.members])
+        for zone in settings.members:
+            if self._loaded(zone):
+                self._write(zone, [self._wish(zone, dns.rdatatype.NS, settings.name_servers)])
         if not settings.delegations:
             return self.outcome
         parent = self.server(settings.parent)
@@ -133,6 +136,21 @@ class Delegations:
                 wishes.append(self._wish(name, dns.rdatatype.DS, ()))
         self._write_delegations(parent, wishes)
         return self.outcome
+
+    def _loaded(self, zone: str) -> bool:
+        """Wait until the primary has a zone that it was just configured with.
+
+        In a dry run, a new one is not there yet.
+        """
+        end = time.monotonic() + self.settings.wait
+        primary = ("the primary", self.settings.primary, self.settings.port)
+        while self._look(primary, zone) is None:
+            if self.check:
+                return False
+            if time.monotonic() > end:
+                raise RecordsError(f"{zone}: the primary does not serve it; its log says why")
+            time.sleep(PAUSE)
+        return True
 
     def _write_delegations(self, parent: Server, wishes: Sequence[Wish]) -> None:
         """Like reconcile, but a parent answers for a delegation with a referral."""

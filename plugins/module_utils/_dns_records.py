@@ -204,7 +204,13 @@ class Server:
                     message.absent(wish.name, wish.kind)
                 else:
                     message.present(wish.name, _plain(before, ttl=0))  # RFC 2136 section 2.4.2
-                if wish.rdataset is None:
+                if wish.kind == dns.rdatatype.NS and wish.name == self.zone:
+                    # A zone is never without: to delete all of them is ignored (section 3.4.2.4).
+                    message.add(wish.name, wish.rdataset)
+                    for record in before or ():
+                        if record not in wish.rdataset:
+                            message.delete(wish.name, record)
+                elif wish.rdataset is None:
                     message.delete(wish.name, wish.kind)
                 else:
                     message.replace(wish.name, wish.rdataset)

@@ -14,6 +14,7 @@ author: The infn.cloud contributors (@infn-cloud)
 description:
   - Enters zones into the catalog that the secondary servers follow (RFC 9432), waits until new ones
     are signed and served, and then writes their NS and DS records into the parent, in one update.
+  - Keeps the NS records of the members themselves the same as those above them.
   - A child that is delegated says by its CDS records which DS it wants (RFC 7344). Called
     from time to time, it lets keys roll over by themselves.
   - A zone is not delegated before a secondary server serves it. Servers that are away are reported,

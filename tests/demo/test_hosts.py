@@ -73,7 +73,17 @@ def units_of(demo, host: str) -> set[str]:
     for group, unit in (("keystone", "keystone.service"), ("database", "mariadb.service")):
         if host in demo.groups(group):
             wished.add(unit)
-    return wished
+    return wished | names_of(demo, host)
+
+
+def names_of(demo, host: str) -> set[str]:
+    """The units of a name server."""
+    if host in demo.groups("dns_secondary"):
+        make = demo.variables["_meta"]["hostvars"][host].get("dns_software", "bind")
+        return {{"bind": "named.service", "knot": "knot.service"}[make], "dns-health.service"}
+    if host in demo.groups("dns_primary"):
+        return {"named.service", "dns-upkeep.timer"}
+    return {"named.service"} if host in demo.groups("dns_standby") else set()
 
 
 # --- services
@@ -115,6 +125,14 @@ def test_a_restart_would_start_no_other_daemon_of_swift(demo) -> None:
         for name, found in demo.on(list(demo.hosts), listing).items()
     }
     assert not any(extra.values()), f"enabled, though nobody asked for them: {extra}"
+
+
+def test_units_start_in_an_order_that_there_is(demo) -> None:
+    """Of units that wait for each other in a circle, systemd leaves one out at the next boot."""
+    circles = demo.on(
+        list(demo.hosts), "systemd-analyze verify multi-user.target 2>&1 | grep -i cycle || true"
+    )
+    assert not any(circles.values()), circles
 
 
 def test_no_unit_has_failed(demo) -> None:
@@ -170,6 +188,7 @@ def test_strangers_reach_only_what_is_public(demo) -> None:
         gates = PUBLIC if name in demo.gateways else ()
         wished |= {(address, port): "closed" for port in (*private, *PUBLIC)}
         wished |= {(address, port): "open" for port in (SSH, *gates)}
+        wished[address, 53] = "open" if name in demo.groups("dns_secondary") else "closed"
 
     def probe(target: tuple[str, int]) -> str:
         try:
@@ -199,9 +218,13 @@ def test_no_service_listens_where_it_should_not(demo) -> None:
             allowed |= {"127.0.0.1:5001"}
         if name in demo.groups("database"):
             allowed |= {"127.0.0.1:3306", f"{address}:4567"}
+        names = set()
+        if names_of(demo, name):
+            names = {f"{address}:53", "127.0.0.1:53"}
+            allowed |= {"127.0.0.1:953", "[::1]:953"}
         for line in demo.shell(name, "ss -H -ltnup").splitlines():
             fields = line.split()
-            if (fields[0], fields[4]) in MESH:
+            if (fields[0], fields[4]) in MESH or fields[4] in names:
                 continue
             if fields[4] not in allowed or fields[0] != "tcp":
                 strange.append(f"{name}: {fields[0]} {fields[4]} {fields[6:]}")
@@ -283,6 +306,10 @@ def test_rsync_has_a_module_for_each_disk(demo) -> None:
         ("keystone", "/etc/keystone/fernet-keys", "keystone:keystone", 0o700),
         ("keystone", "/etc/keystone/credential-keys", "keystone:keystone", 0o700),
         ("gateway", "/etc/haproxy/tls/site.pem", "root:haproxy", 0o640),
+        ("dns_primary", "/etc/bind/keys.conf", "root:bind", 0o640),
+        ("dns_primary", "/etc/bind/backup.secret", "root:bind", 0o640),
+        ("dns_primary", "/var/lib/bind/keys", "bind:bind", 0o700),
+        ("dns_standby", "/etc/bind/keys.conf", "root:bind", 0o640),
     ],
 )
 def test_secrets_have_narrow_modes(demo, group: str, path: str, owner: str, mode: int) -> None:
