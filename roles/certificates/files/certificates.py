@@ -281,9 +281,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument(
-        "command", choices=["renew", "deploy", "revoke", "remove", "list", "check"]
-    )
+    parser.add_argument("command", choices=["renew", "deploy", "revoke", "remove", "list", "check"])
     parser.add_argument("name", nargs="?")
     asked = parser.parse_args()
     if (asked.name is None) != (asked.command in ("list", "check")):
