@@ -15,6 +15,7 @@
 Arguments choose some of them; `all` stands for all, with those that take longer:
 
   ringlife a storage node and a disk join, leave and die; a lost builder (docs/operations/rings.md)
+  settings settings of the object storage that the demo has not: encryption, limits, pages
   longer   the other drills
   upstream Swift's own functional and S3 suites (docs/upstream_suites.md)
   upgrade  Swift to Debian's next release, under load
@@ -193,6 +194,12 @@ def ringlife(tally: Tally) -> None:
            "-m", "ringlife")  # fmt: skip
 
 
+def settings(tally: Tally) -> None:
+    """Encryption at rest and limits, switched on over data and off again."""
+    pytest(tally, "settings: of the object storage", DEMO / "settings.xml", "tests/demo",
+           "-m", "settings")  # fmt: skip
+
+
 def modules(tally: Tally) -> None:
     for server in ("keystone", "kms"):
         if call("scripts/setup", server)[0]:
@@ -336,10 +343,10 @@ def clean(tally: Tally) -> None:
 
 STEPS = {
     "quick": quick, "modules": modules, "demo": demo, "again": again, "check": check,
-    "verify": verify, "drills": drills, "ringlife": ringlife, "longer": longer,
+    "verify": verify, "drills": drills, "ringlife": ringlife, "settings": settings, "longer": longer,
     "upstream": upstream, "upgrade": upgrade, "clouds": clouds, "remove": remove, "clean": clean,
 }  # fmt: skip
-LONGER = {"ringlife", "longer", "upstream", "upgrade", "clouds"}
+LONGER = {"ringlife", "settings", "longer", "upstream", "upgrade", "clouds"}
 
 
 def main() -> int:

@@ -41,17 +41,18 @@ INVENTORY = REPOSITORY / "inventories" / "demo" / "federation.yml"
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "drill: takes a host of the demo away for a while")
     config.addinivalue_line("markers", "ringlife: minutes in which nodes and disks come and go")
+    config.addinivalue_line("markers", "settings: minutes in which settings come and go")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Drills come last: what they leave in the logs is not to be mistaken for everyday life.
 
-    The life of the rings is a step of its own in `make test`: `-m ringlife` asks for it.
+    What takes long is a step of its own in `make test-all`: `-m ringlife`, `-m settings` ask for it.
     """
-    if "ringlife" not in config.option.markexpr:
-        long = [item for item in items if item.get_closest_marker("ringlife")]
-        items[:] = [item for item in items if item not in long]
-        config.hook.pytest_deselected(items=long)
+    away = [mark for mark in ("ringlife", "settings") if mark not in config.option.markexpr]
+    long = [item for item in items if any(item.get_closest_marker(mark) for mark in away)]
+    items[:] = [item for item in items if item not in long]
+    config.hook.pytest_deselected(items=long)
     items.sort(key=lambda item: item.get_closest_marker("drill") is not None)
 
 

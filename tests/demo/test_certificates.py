@@ -27,7 +27,7 @@ ZONE = "demo.test"
 DOMAINS = [f"cms.{ZONE}", f"*.cms.{ZONE}", f"shop.{ZONE}"]
 CHALLENGE = {"name": "_acme-challenge.shop", "type": "CNAME", "ttl": 5,
              "values": [f"shop._acme-challenge.cms.{ZONE}."]}  # fmt: skip
-LIFE = 60  # seconds
+LIFE = 40  # seconds
 PEBBLE = {
     "pebble": {
         "listenAddress": "127.0.0.1:14000", "managementListenAddress": "127.0.0.1:15000",
@@ -241,7 +241,7 @@ def test_names_are_proved_and_services_can_read_it(certificates) -> None:
 
 
 def test_it_is_renewed_without_ansible_and_services_are_told(certificates) -> None:
-    """It lives for a minute: when a third is left, the timer's service fetches the next."""
+    """It lives for a moment: when a third is left, the timer's service fetches the next."""
     before = certificates.listed()["cms"]["serial"]
 
     def another() -> None:

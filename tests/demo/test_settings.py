@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-pytestmark = pytest.mark.drill
+pytestmark = [pytest.mark.drill, pytest.mark.settings]
 
 ORIGIN = "https://portal.example.org"
 # What is tried along with the encryption.
