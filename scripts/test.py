@@ -343,8 +343,9 @@ def clean(tally: Tally) -> None:
 
 STEPS = {
     "quick": quick, "modules": modules, "demo": demo, "again": again, "check": check,
-    "verify": verify, "drills": drills, "ringlife": ringlife, "settings": settings, "longer": longer,
-    "upstream": upstream, "upgrade": upgrade, "clouds": clouds, "remove": remove, "clean": clean,
+    "verify": verify, "drills": drills, "ringlife": ringlife, "settings": settings,
+    "longer": longer, "upstream": upstream, "upgrade": upgrade, "clouds": clouds,
+    "remove": remove, "clean": clean,
 }  # fmt: skip
 LONGER = {"ringlife", "settings", "longer", "upstream", "upgrade", "clouds"}
 

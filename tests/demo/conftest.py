@@ -47,7 +47,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Drills come last: what they leave in the logs is not to be mistaken for everyday life.
 
-    What takes long is a step of its own in `make test-all`: `-m ringlife`, `-m settings` ask for it.
+    What takes long is a step of its own in `make test-all`: `-m ringlife` and the like ask for it.
     """
     away = [mark for mark in ("ringlife", "settings") if mark not in config.option.markexpr]
     long = [item for item in items if any(item.get_closest_marker(mark) for mark in away)]
