@@ -213,7 +213,7 @@ def test_what_ended_is_not_revoked_and_what_is_good_is(
     assert calls == []
     fetched(50)
     program.forget(settings(), "web")
-    assert calls == [("revoke",)]
+    assert calls == [("revoke", "--keep")]
     assert not list((program.STORE / "certificates").iterdir())
 
 

@@ -113,7 +113,8 @@ def lego(given: Mapping[str, Any], wish: Mapping[str, Any], *command: str) -> No
     ]  # fmt: skip
     for resolver in acme["dns_resolvers"]:
         arguments += ["--dns.resolvers", resolver]
-    for domain in wish["domains"]:
+    # To revoke is asked for by the name of a file, which is the first domain's.
+    for domain in wish["domains"][:1] if command[0] == "revoke" else wish["domains"]:
         arguments += ["--domains", domain]
     try:
         done = subprocess.run(
@@ -233,7 +234,7 @@ def forget(given: Mapping[str, Any], name: str) -> None:
     wish = one(given, name)
     chain = chain_of(store_path(wish["domains"], ".crt"))
     if given["source"] == "acme" and chain and days_left(chain[0]) > 0:
-        lego(given, wish, "revoke")
+        lego(given, wish, "revoke", "--keep")
     for end in (".crt", ".key", ".issuer.crt", ".json"):
         store_path(wish["domains"], end).unlink(missing_ok=True)
 
