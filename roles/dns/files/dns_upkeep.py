@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -36,7 +37,12 @@ def main(arguments: Sequence[str]) -> int:
                 work.server(backup), backup, given["members"], keys,
                 secret.read_text(encoding="ascii").strip(), check=False,
             )  # fmt: skip
-        faults = work.status(given["members"])["faults"]
+        # What is on its way is no fault: look again before calling anybody.
+        for pause in (0, 5, 15):
+            time.sleep(pause)
+            faults = work.status(given["members"])["faults"]
+            if not faults:
+                break
     except (OSError, ValueError, KeyError, IndexError, TypeError, RecordsError) as error:
         print(f"<3>{error}")
         return 1
