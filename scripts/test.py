@@ -295,7 +295,8 @@ def remove(tally: Tally) -> None:
         "systemctl list-units --plain --no-legend --state=active,failed 'swift*' haproxy* keystone*"
         " mariadb* garb* memcached* nftables* named* knot* 'dns-*'; ls -d /etc/bind /etc/knot"
         " /var/lib/bind /var/lib/knot /usr/local/lib/infn-cloud-dns /etc/dns-health*"
-        " /etc/swift /etc/haproxy /etc/keystone /var/lib/mysql /etc/mysql/galera /etc/galera /var/lib/keystone /usr/local/sbin/keystone*"
+        " /etc/swift /etc/haproxy /etc/keystone"
+        " /var/lib/mysql /etc/mysql/galera /etc/galera /var/lib/keystone /usr/local/sbin/keystone*"
         " /etc/ssh/sshd_config.d/50-keystone* /etc/systemd/system/keystone*"
         " /etc/systemd/system/swift* 2>/dev/null; grep xfs /etc/fstab; nft list tables; true"
     )
