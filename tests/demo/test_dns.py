@@ -107,7 +107,8 @@ def test_every_site_answers_for_the_federation(demo, names) -> None:
     addresses = sorted(demo.hosts[gateway] for gateway in demo.gateways)
     for server in names.secondaries.values():
         assert values(server, ZONE, "NS") == sorted(f"{host}.{ZONE}." for host in names.secondaries)
-        assert values(server, NAME, "A") == addresses
+        # A site that was busy a moment ago may have been left out for a while.
+        eventually(lambda server=server: served(server, NAME, "A", addresses), 30)
         assert values(server, f"anything.apps.{ZONE}", "A") == addresses
         for site in demo.sites.values():
             assert values(server, f"{site.name}.{ZONE}", "A") == [demo.hosts[site.gateways[0]]]
