@@ -46,6 +46,13 @@ SHA256 = 2  # RFC 4509
 SEP = 0x0001  # RFC 4034 section 2.1.1
 DELETE = 0  # the algorithm by which a CDS asks for the removal of the DS (RFC 8078 section 4)
 PAUSE = 0.05  # seconds between two looks at a server
+# Options of the modules that ask all servers; their documentation is in doc_fragments/_dns.
+SERVERS: dict[str, Any] = {
+    "servers": {"type": "dict", "default": {}},
+    "server_port": {"type": "int", "default": 53},
+    "primary": {"type": "str", "default": "127.0.0.1"},
+    "port": {"type": "int", "default": 53},
+}
 
 
 @dataclass(frozen=True)
@@ -110,14 +117,16 @@ class Delegations:
         if settings.catalog:
             self._write(settings.catalog, [self._member(z, True) for z in settings.members])
         for zone in settings.members:
-            if self._loaded(zone):
+            if self._at_primary(zone):
                 self._write(zone, [self._wish(zone, dns.rdatatype.NS, settings.name_servers)])
         if not settings.delegations:
             return self.outcome
         parent = self.server(settings.parent)
+        contents = transfer(parent)
         names = list(settings.delegations)
-        there = _delegations(parent, [self._wish(name, dns.rdatatype.NS, ()) for name in names])
-        new = [name for name, known in zip(names, there) if known is None]
+        new = [
+            name for name in names if contents.get_rdataset(f"{name}.", dns.rdatatype.NS) is None
+        ]
         if self.check:
             self.outcome.added += [
                 f"{name}. {settings.ttl} IN NS {server}"
@@ -131,31 +140,37 @@ class Delegations:
         for name in names:
             wishes.append(self._wish(name, dns.rdatatype.NS, settings.name_servers))
             if settings.delegations[name]:
-                wishes += self._signers(parent, name, new=name in new)
+                wishes += self._signers(contents, name)
             else:
                 wishes.append(self._wish(name, dns.rdatatype.DS, ()))
-        self._write_delegations(parent, wishes)
+        self._write_delegations(parent, contents, wishes)
         return self.outcome
 
-    def _loaded(self, zone: str) -> bool:
-        """Wait until the primary has a zone that it was just configured with.
+    def _at_primary(self, zone: str, *, signed: bool = False) -> Optional[Look]:
+        """Wait until the primary has a zone that it was just configured with, and has signed it.
 
-        In a dry run, a new one is not there yet.
+        In a dry run a new one is not there yet: None.
         """
         end = time.monotonic() + self.settings.wait
-        primary = ("the primary", self.settings.primary, self.settings.port)
-        while self._look(primary, zone) is None:
-            if self.check:
-                return False
+        while True:
+            found = look(self.settings.primary, self.settings.port, zone, self.settings.timeout)
+            if self.check or (found is not None and (found.expires or not signed)):
+                return found
             if time.monotonic() > end:
-                raise RecordsError(f"{zone}: the primary does not serve it; its log says why")
+                raise RecordsError(
+                    f"{zone}: the primary does not serve it{' signed' if found else ''};"
+                    " its log says why"
+                )
             time.sleep(PAUSE)
-        return True
 
-    def _write_delegations(self, parent: Server, wishes: Sequence[Wish]) -> None:
-        """Like reconcile, but a parent answers for a delegation with a referral."""
-        found = _delegations(parent, wishes)
-        changes = [(w, b) for w, b in zip(wishes, found) if not same(w.rdataset, b)]
+    def _write_delegations(self, parent: Server, contents: Any, wishes: Sequence[Wish]) -> None:
+        """Like reconcile, beside the whole parent.
+
+        Asked for a child's NS, a server that has the child too answers from the child; a transfer
+        tells what the parent itself has.
+        """
+        found = [(wish, contents.get_rdataset(wish.name, wish.kind)) for wish in wishes]
+        changes = [(wish, before) for wish, before in found if not same(wish.rdataset, before)]
         if changes and not self.check and not parent.update(changes):
             raise RecordsError(
                 f"{parent.what}: somebody else changes its delegations; run it again"
@@ -180,7 +195,7 @@ class Delegations:
             rdataset = dns.rdataset.from_text(dns.rdataclass.IN, dns.rdatatype.PTR, 0, f"{zone}.")
         return Wish(name, dns.rdatatype.PTR, rdataset)
 
-    def _signers(self, parent: Server, zone: str, *, new: bool) -> list[Wish]:
+    def _signers(self, contents: Any, zone: str) -> list[Wish]:
         """The DS that a child wants; nothing while it says nothing."""
         child = self.server(zone)
         name = dns.name.from_text(zone)
@@ -192,10 +207,10 @@ class Delegations:
             for key in keys or () if key.flags & SEP
         }  # fmt: skip
         if wanted is None:
-            there = _delegations(parent, [Wish(name, dns.rdatatype.DS, None)])[0]
+            there = contents.get_rdataset(name, dns.rdatatype.DS)
             # A key is announced by CDS hours after the zone was first signed; until then, the keys
             # that a new zone began with are what it is signed by.
-            values = known if new or there is None else None
+            values = known if there is None else None
         elif any(record.algorithm == DELETE for record in wanted):
             self.outcome.unconfirmed.append(f"{zone}: it asks for the end of its DS; not done")
             values = None
@@ -212,33 +227,20 @@ class Delegations:
         A server that is away is reported; a zone that none of them serves is an error, since a
         delegation to it would be lame.
         """
-        end = time.monotonic() + self.settings.wait
-        primary = ("the primary", self.settings.primary, self.settings.port)
-        serials: dict[str, int] = {}
+        serials = {}
         for zone in zones:
-            signed = self.settings.delegations[zone]
-            while True:
-                look = self._look(primary, zone)
-                if look is not None and (look.expires or not signed):
-                    serials[zone] = look.serial
-                    break
-                if time.monotonic() > end:
-                    raise RecordsError(
-                        f"{zone}: the primary does not serve it"
-                        f"{' signed' if look and signed else ''}; its log says why"
-                    )
-                time.sleep(PAUSE)
-        places = [
-            (name, at, self.settings.server_port) for name, at in self.settings.servers.items()
-        ]
+            found = self._at_primary(zone, signed=self.settings.delegations[zone])
+            serials[zone] = found.serial if found else 0
+        end = time.monotonic() + self.settings.wait
+        servers = self.settings.servers
 
-        def late(place: tuple[str, str, int]) -> list[str]:
+        def late(address: str) -> list[str]:
             missing = list(zones)
             while missing:
                 # Nothing of a server that is away: the first zone tells it.
                 for zone in list(missing):
-                    look = self._look(place, zone)
-                    if look is None or look.serial < serials.get(zone, 0):
+                    found = look(address, self.settings.server_port, zone, self.settings.timeout)
+                    if found is None or found.serial < serials[zone]:
                         break
                     missing.remove(zone)
                 else:
@@ -248,11 +250,11 @@ class Delegations:
                 time.sleep(PAUSE)
             return missing
 
-        with concurrent.futures.ThreadPoolExecutor(max(1, len(places))) as pool:
-            missing = dict(zip(self.settings.servers, pool.map(late, places)))
+        with concurrent.futures.ThreadPoolExecutor(max(1, len(servers))) as pool:
+            missing = dict(zip(servers, pool.map(late, servers.values())))
         for zone in zones:
             without = [name for name in missing if zone in missing[name]]
-            if places and len(without) == len(places):
+            if servers and len(without) == len(servers):
                 raise RecordsError(
                     f"{zone}: none of {', '.join(missing)} serves it; it is not delegated, so that"
                     " nobody is sent to servers that refuse it. Look into their logs, run it again"
@@ -267,16 +269,18 @@ class Delegations:
         A copy of each zone is written below `keep` before.
         """
         parent = self.server(self.settings.parent)
+        contents = transfer(parent)
         gone = [self._wish(zone, dns.rdatatype.DS, ()) for zone in zones]
-        found = _delegations(parent, gone)
+        found = [contents.get_rdataset(wish.name, wish.kind) for wish in gone]
         longest = max([rdataset.ttl for rdataset in found if rdataset is not None], default=0)
-        self._write_delegations(parent, gone)
+        self._write_delegations(parent, contents, gone)
         if longest and not self.check:
             time.sleep(longest)
         if keep is not None and not self.check:
             for zone in zones:
                 self._copy(zone, keep)
-        self._write_delegations(parent, [self._wish(z, dns.rdatatype.NS, ()) for z in zones])
+        delegations = [self._wish(zone, dns.rdatatype.NS, ()) for zone in zones]
+        self._write_delegations(parent, contents, delegations)
         if self.settings.catalog:
             self._write(self.settings.catalog, [self._member(zone, False) for zone in zones])
         return self.outcome
@@ -290,9 +294,6 @@ class Delegations:
 
     # --- how it is
 
-    def _look(self, place: tuple[str, str, int], zone: str) -> Optional[Look]:
-        return look(place[1], place[2], zone, self.settings.timeout)
-
     def status(self, zones: Sequence[str]) -> dict[str, Any]:
         """Each zone at each server: serial, days until its signature ends; and what is wrong."""
         settings = self.settings
@@ -302,7 +303,7 @@ class Delegations:
         def everything(place: tuple[str, str, int]) -> dict[str, Optional[Look]]:
             found: dict[str, Optional[Look]] = {}
             for zone in zones:
-                found[zone] = self._look(place, zone)
+                found[zone] = look(place[1], place[2], zone, settings.timeout)
                 if found[zone] is None and not any(found.values()):
                     break  # a server that is away is asked once, not for each zone
             return found
@@ -363,16 +364,6 @@ def look(address: str, port: int, zone: str, timeout: float) -> Optional[Look]:
         elif rrset.rdtype == dns.rdatatype.RRSIG:
             expires = min(record.expiration for record in rrset)
     return None if serial is None else Look(serial, expires)
-
-
-def _delegations(parent: Server, wishes: Sequence[Wish]) -> list[Any]:
-    """The record sets of delegations, as the parent has them.
-
-    Asked for a child's NS, a server that has the child too answers from the child; a transfer tells
-    what the parent itself has.
-    """
-    contents = transfer(parent)
-    return [contents.get_rdataset(wish.name, wish.kind) for wish in wishes]
 
 
 def transfer(server: Server) -> Any:

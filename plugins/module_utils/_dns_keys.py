@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.infn.cloud.plugins.module_utils._dns_delegations import (
-    Look,
     look,
     member_name,
     transfer,
@@ -67,12 +66,16 @@ def seal(files: Mapping[str, bytes], secret: str) -> str:
 
 
 def unseal(text: str, secret: str) -> Files:
-    """The files again; raises RecordsError if the secret is another, or the text was changed."""
+    """The files again; raises RecordsError for another secret, changed text, or what is no key."""
     try:
         plain = zlib.decompress(_lock(secret).decrypt(text.encode("ascii")))
     except (InvalidToken, zlib.error) as error:
         raise RecordsError("a copy of keys was made with another secret, or changed") from error
-    return {name: content.encode("ascii") for name, content in json.loads(plain).items()}
+    files = {name: content.encode("ascii") for name, content in json.loads(plain).items()}
+    strange = [name for name in files if not KEY_FILE.fullmatch(name)]
+    if strange:
+        raise RecordsError(f"a copy of keys has a file {strange[0]!r}")
+    return files
 
 
 def copies(server: Server, secret: str) -> dict[str, Files]:
@@ -119,15 +122,14 @@ def take_over(given: Mapping[str, Any]) -> list[str]:
     keys, port = Path(given["key_directory"]), given["port"]
     addresses = ["127.0.0.1", *given["servers"].values()]
 
-    def newest(zone: str) -> tuple[Any, int]:
+    def newest(zone: str) -> Any:
         with concurrent.futures.ThreadPoolExecutor(len(addresses)) as pool:
             looks = list(pool.map(lambda at: look(at, port, zone, 3), addresses))
-        seen = [(one, at) for one, at in zip(looks, addresses) if isinstance(one, Look)]
+        seen = [(one.serial, at) for one, at in zip(looks, addresses) if one is not None]
         if not seen:
             raise RecordsError(f"{zone}: no server that can be reached has it")
-        best = max(seen, key=lambda pair: pair[0].serial)
-        server = Server(best[1], port, zone, key_text=given["transfer_key"], timeout=10)
-        return transfer(server), best[0].serial
+        _serial, best = max(seen)
+        return transfer(Server(best, port, zone, key_text=given["transfer_key"], timeout=10))
 
     own = Server("127.0.0.1", port, catalog, key_text=given["transfer_key"], timeout=10)
     entries = transfer(own)
@@ -136,7 +138,7 @@ def take_over(given: Mapping[str, Any]) -> list[str]:
         for _name, rdataset in entries.iterate_rdatasets(dns.rdatatype.PTR)
     ]
     # All of it is read before any of it is written.
-    contents = {zone: newest(zone)[0] for zone in sorted(zones)}
+    contents = {zone: newest(zone) for zone in sorted(zones)}
     backup = Server("127.0.0.1", port, given["backup"], key_text=given["backup_key"], timeout=10)
     kept = copies(backup, given["backup_secret"])
     lost = [zone for zone in contents if member_name(zone, given["backup"]) not in kept]
@@ -158,8 +160,6 @@ def take_over(given: Mapping[str, Any]) -> list[str]:
         old.unlink()
     for files in kept.values():
         for name, data in files.items():
-            if not KEY_FILE.fullmatch(name):
-                raise RecordsError(f"a copy of keys has a file {name!r}")
             descriptor = os.open(keys / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
             with os.fdopen(descriptor, "wb") as sink:
                 sink.write(data)

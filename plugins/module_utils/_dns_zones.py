@@ -250,7 +250,7 @@ def _overlaps(what: str, rules: Sequence[Grant]) -> Iterator[str]:
 def _record_faults(
     zone: str, projects: Sequence[Mapping[str, Any]], records: Sequence[Mapping[str, Any]]
 ) -> Iterator[str]:
-    owners: dict[tuple[str, str], int] = {}
+    owners: set[tuple[str, str]] = set()
     children = {f"{one['name']}.{zone}" for one in present(projects) if one.get("name")}
     for record in records:
         name = str(record.get("name") or "@")
@@ -258,7 +258,7 @@ def _record_faults(
         kind = str(record.get("type", "")).upper()
         if (full, kind) in owners:
             yield f"record {name} {kind}: it is listed twice; put the values into one entry"
-        owners[full, kind] = 1
+        owners.add((full, kind))
         inside = [c for c in children if full == c or full.endswith("." + c)]
         if inside:
             yield f"record {name} {kind}: {inside[0]} belongs to a project, whose zone it is"

@@ -48,22 +48,6 @@ options:
     type: list
     elements: str
     default: []
-  servers:
-    description: Addresses of the secondary servers, by their names.
-    type: dict
-    default: {}
-  server_port:
-    description: Port of the secondary servers.
-    type: int
-    default: 53
-  primary:
-    description: Address of the primary server.
-    type: str
-    default: 127.0.0.1
-  port:
-    description: Port of the primary server.
-    type: int
-    default: 53
   key_file:
     description: A file with the key that signs updates and transfers, a C(key) statement of BIND.
     type: path
@@ -112,6 +96,8 @@ options:
   backup_secret:
     description: What the copies are encrypted with. Needed with O(backup).
     type: str
+extends_documentation_fragment:
+  - infn.cloud._dns.servers
 attributes:
   check_mode:
     description: Predicts the changes. Of a new zone it knows the NS records, not yet the DS.
@@ -181,6 +167,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 from ansible_collections.infn.cloud.plugins.module_utils._dns_delegations import (
+    SERVERS,
     Delegations,
     Settings,
     look,
@@ -198,10 +185,7 @@ SPEC: dict[str, Any] = {
     "name_servers": {"type": "list", "elements": "str", "required": True},
     "catalog": {"type": "str", "default": ""},
     "members": {"type": "list", "elements": "str", "default": []},
-    "servers": {"type": "dict", "default": {}},
-    "server_port": {"type": "int", "default": 53},
-    "primary": {"type": "str", "default": "127.0.0.1"},
-    "port": {"type": "int", "default": 53},
+    **SERVERS,
     "key_file": {"type": "path", "default": "/run/named/session.key", "no_log": False},
     "ttl": {"type": "int", "default": 300},
     "wait": {"type": "int", "default": 15},

@@ -28,22 +28,6 @@ options:
     type: list
     elements: str
     default: []
-  servers:
-    description: Addresses of the secondary servers, by their names.
-    type: dict
-    default: {}
-  server_port:
-    description: Port of the secondary servers.
-    type: int
-    default: 53
-  primary:
-    description: Address of the primary server.
-    type: str
-    default: 127.0.0.1
-  port:
-    description: Port of the primary server.
-    type: int
-    default: 53
   alarm_days:
     description: Days before the end of a signature from which on it is a fault.
     type: float
@@ -53,6 +37,7 @@ options:
     type: float
     default: 5
 extends_documentation_fragment:
+  - infn.cloud._dns.servers
   - infn.cloud._attributes.info
 seealso:
   - module: infn.cloud.dns_delegations
@@ -92,6 +77,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 from ansible_collections.infn.cloud.plugins.module_utils._dns_delegations import (
+    SERVERS,
     Delegations,
     Settings,
 )
@@ -100,10 +86,7 @@ from ansible_collections.infn.cloud.plugins.module_utils._dns_records import MIS
 SPEC: dict[str, Any] = {
     "zones": {"type": "list", "elements": "str", "required": True},
     "signed": {"type": "list", "elements": "str", "default": []},
-    "servers": {"type": "dict", "default": {}},
-    "server_port": {"type": "int", "default": 53},
-    "primary": {"type": "str", "default": "127.0.0.1"},
-    "port": {"type": "int", "default": 53},
+    **SERVERS,
     "alarm_days": {"type": "float", "default": 3},
     "timeout": {"type": "float", "default": 5},
 }
