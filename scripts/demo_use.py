@@ -15,13 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import boto3
-import dns.dnssec
-import dns.flags
-import dns.message
-import dns.name
 import dns.query
-import dns.rdataclass
-import dns.rdatatype
 import dns.tsigkeyring
 import dns.update
 from botocore.config import Config
@@ -29,6 +23,8 @@ from botocore.exceptions import ClientError
 from keystoneauth1 import session
 from keystoneauth1.identity import v3
 from swiftclient.client import Connection
+
+from tooling.names import ask, chain, project_key, signed
 
 ROOT = Path(__file__).resolve().parent.parent
 DEMO = Path(os.environ.get("INFN_CLOUD_DEMO_DIR") or ROOT / ".demo").absolute()
@@ -83,28 +79,6 @@ def s3(site: str) -> Any:
     )  # fmt: skip
 
 
-def ask(server: str, name: str, kind: str) -> dns.message.Message:
-    """What a name server says, which is nobody's resolver."""
-    question = dns.message.make_query(name, kind, want_dnssec=True)
-    question.flags &= ~dns.flags.RD
-    return dns.query.tcp(question, server, timeout=10)
-
-
-def signed(server: str, name: str, kind: str, signer: str, keys: dict[Any, Any]) -> Any:
-    """The records, whose signature was checked with keys of `signer`."""
-    owner, rdtype = dns.name.from_text(name), dns.rdatatype.from_text(kind)
-    answer = ask(server, name, kind)
-    records = answer.get_rrset(answer.answer, owner, dns.rdataclass.IN, rdtype)
-    seals = answer.get_rrset(answer.answer, owner, dns.rdataclass.IN, dns.rdatatype.RRSIG, rdtype)
-    if records is None or seals is None:
-        raise LookupError(f"{server} has no signed {kind} of {name}")
-    apex = dns.name.from_text(signer)
-    if kind == "DNSKEY":
-        keys = {apex: records}
-    dns.dnssec.validate(records, seals, keys)
-    return records
-
-
 def names(sites: dict[str, Any], zone: str) -> dict[str, Any]:
     """Write a name as a project does, and follow it from the federation's zone as a client does."""
     servers = {
@@ -113,11 +87,9 @@ def names(sites: dict[str, Any], zone: str) -> dict[str, Any]:
         for host in site["hosts"].values()
         if "dns_secondary" in host["services"]
     }  # fmt: skip
-    words = (DEMO / "dns-cms.key").read_text(encoding="utf-8").split('"')
     child = f"cms.{zone}"
-    update = dns.update.UpdateMessage(
-        child, keyring=dns.tsigkeyring.from_text({words[1]: words[3]})
-    )
+    keyring = dns.tsigkeyring.from_text(dict([project_key(DEMO)]))
+    update = dns.update.UpdateMessage(child, keyring=keyring)
     address = f"192.0.2.{time.time_ns() // 10**9 % 254 + 1}"
     update.replace("portal", 5, "A", address)
     through = next(iter(servers))
@@ -129,15 +101,10 @@ def names(sites: dict[str, Any], zone: str) -> dict[str, Any]:
             answer = ask(servers[site], f"portal.{child}", "A").answer
             if any(address == getattr(one, "address", "") for rrset in answer for one in rrset):
                 seen[site] = round((time.monotonic() - began) * 1000)
-    apex = dns.name.from_text(child)
     safe = {}
     for site, server in servers.items():
-        above = signed(server, zone, "DNSKEY", zone, {})
-        wanted = signed(server, child, "DS", zone, {dns.name.from_text(zone): above})
-        below = signed(server, child, "DNSKEY", child, {})
-        made = {dns.dnssec.make_ds(apex, key, "SHA256") for key in below}
-        records = signed(server, f"portal.{child}", "A", child, {apex: below})
-        safe[site] = set(wanted) <= made and [one.address for one in records] == [address]
+        records = signed(server, f"portal.{child}", "A", chain(server, zone, child))
+        safe[site] = [one.address for one in records] == [address]
     leads: list[str] = []
     # A site that was busy a moment ago may have been left out; it is back when it answered twice.
     while len(leads) < len(sites) and time.monotonic() - began < 40:

@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import Any
 
 import dns.exception
-import dns.flags
-import dns.message
 import dns.query
 import dns.rdatatype
 import dns.tsigkeyring
 import dns.update
 import yaml
+
+from tooling.names import ask, project_key
 
 ROOT = Path(__file__).resolve().parents[2]
 HOST = "bari-gw1"  # carries the peer, and the load
@@ -114,17 +114,9 @@ class Bench:
 
     def play(self, state: str) -> float:
         """Bring the projects of this bench to a state; seconds."""
-        secret = self.secret["demo_project_dns_key"]
-        grants = [
-            {"types": {"A": 8, "AAAA": 8, "CNAME": 1, "SRV": 8}},
-            {"name": "_acme-challenge", "types": {"TXT": 4}},
-        ]
-        keys = [{"name": "deploy", "secret": secret, "grants": grants}]
-        projects: list[dict[str, Any]] = [{"name": "cms", "max_records": 200, "keys": keys}]
-        projects += [{"name": name, "state": state} for name in self.projects]
+        projects = [{"name": name, "state": state} for name in self.projects]
         settings = self.demo / "bench-projects.json"
-        settings.touch(0o600)
-        settings.write_text(json.dumps({"dns_projects": projects}), encoding="utf-8")
+        settings.write_text(json.dumps({"demo_dns_more_projects": projects}), encoding="utf-8")
         began = time.monotonic()
         environment = {
             **os.environ, "LC_ALL": "C.UTF-8", "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
@@ -142,10 +134,8 @@ class Bench:
     def delegated(self, zone: str, server: str) -> bool:
         """Whether a server has the zone, signed, and its DS in the parent."""
         for kind in ("SOA", "DS"):
-            question = dns.message.make_query(zone, kind, want_dnssec=True)
-            question.flags &= ~dns.flags.RD
             try:
-                answer, _tcp = dns.query.udp_with_fallback(question, server, timeout=2)
+                answer = ask(server, zone, kind, seconds=2)
             except dns.exception.DNSException:
                 return False
             kinds = {rrset.rdtype for rrset in answer.answer}
@@ -227,7 +217,7 @@ def run(demo: Path, *, rounds: int, save: Callable[[str, dict[str, Any]], None])
               f" ({ratio:.2f}, goal 0.95); median of {rounds}")  # fmt: skip
     finally:
         bench.shell(HOST, STOCK_OFF)
-        ring = dns.tsigkeyring.from_text({key.split('"')[1]: key.split('"')[3]})
+        ring = dns.tsigkeyring.from_text(dict([project_key(demo)]))
         update = dns.update.UpdateMessage(child, keyring=ring)
         update.delete("bench")
         dns.query.tcp(update, bench.servers[HOST], timeout=10)

@@ -19,6 +19,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from tooling.names import project_key
+
 from .conftest import eventually
 
 HOST = "bari-gw1"
@@ -97,9 +99,7 @@ class Certificates:
     def __init__(self, demo: Any, tmp: Path) -> None:
         self.demo = demo
         self.tmp = tmp
-        text = (demo.directory / "dns-cms.key").read_text(encoding="utf-8")
-        words = text.split('"')
-        self.key = {"name": words[1], "secret": words[3]}
+        self.key = dict(zip(("name", "secret"), project_key(demo.directory)))
         self.wished = {
             "certificates_acme_directory": "https://localhost:14000/dir",
             "certificates_acme_email": f"admin@{ZONE}",

@@ -25,18 +25,13 @@ import dns.update
 import dns.zone
 import pytest
 
+from tooling.names import ask, chain, project_key, signed
+
 from .conftest import REPOSITORY, eventually
 
 ZONE = "demo.test"
 PROJECT = f"cms.{ZONE}"
 NAME = f"cloud.{ZONE}"
-
-
-def ask(server: str, name: str, kind: str, **options: Any) -> dns.message.Message:
-    question = dns.message.make_query(name, kind, **options)
-    question.flags &= ~dns.flags.RD
-    answer, _tcp = dns.query.udp_with_fallback(question, server, timeout=10)
-    return answer
 
 
 def values(server: str, name: str, kind: str) -> list[str]:
@@ -61,9 +56,7 @@ class Names:
         self.secondaries = {host: demo.hosts[host] for host in demo.groups("dns_secondary")}
         (self.primary,) = demo.groups("dns_primary")
         (self.standby,) = demo.groups("dns_standby")
-        text = (demo.directory / "dns-cms.key").read_text(encoding="utf-8")
-        words = text.split('"')
-        self.key = (words[1], words[3])
+        self.key = project_key(demo.directory)
 
     def update(
         self, *changes: tuple[Any, ...], zone: str = PROJECT, through: str = "bari-gw1",
@@ -146,32 +139,9 @@ def test_the_primary_is_hidden(demo, names) -> None:
 # --- signatures
 
 
-def signed(server: str, name: str, kind: str, keys: dict[Any, Any]) -> Any:
-    """The records, of which the signature was checked."""
-    answer = ask(server, name, kind, want_dnssec=True)
-    owner, rdtype = dns.name.from_text(name), dns.rdatatype.from_text(kind)
-    records = answer.get_rrset(answer.answer, owner, dns.rdataclass.IN, rdtype)
-    seals = answer.get_rrset(answer.answer, owner, dns.rdataclass.IN, dns.rdatatype.RRSIG, rdtype)
-    assert records is not None, f"{server} has no {kind} of {name}"
-    assert seals is not None, f"{server} has no signature for {kind} of {name}"
-    dns.dnssec.validate(records, seals, keys or {owner: records})
-    return records
-
-
-def chain(server: str) -> dict[Any, Any]:
-    """The project's keys, which the parent vouches for."""
-    above = signed(server, ZONE, "DNSKEY", {})
-    wanted = signed(server, PROJECT, "DS", {dns.name.from_text(ZONE): above})
-    below = signed(server, PROJECT, "DNSKEY", {})
-    apex = dns.name.from_text(PROJECT)
-    made = {dns.dnssec.make_ds(apex, key, "SHA256") for key in below}
-    assert set(wanted) <= made, "the parent vouches for a key that the child does not have"
-    return {apex: below}
-
-
 def test_signatures_lead_from_the_federation_to_the_project(names) -> None:
     for server in names.secondaries.values():
-        signed(server, PROJECT, "SOA", chain(server))
+        signed(server, PROJECT, "SOA", chain(server, ZONE, PROJECT))
 
 
 def test_the_upkeep_finds_nothing_wrong(demo, names) -> None:
@@ -208,7 +178,7 @@ def test_an_update_is_everywhere_at_once(names, portal) -> None:
     assert names.update(("replace", portal, 5, "A", "192.0.2.80")) == "NOERROR"
     names.everywhere(f"{portal}.{PROJECT}", "A", ["192.0.2.80"], seconds=5)
     for server in names.secondaries.values():
-        keys = chain(server)
+        keys = chain(server, ZONE, PROJECT)
         signed(server, f"{portal}.{PROJECT}", "A", keys)
 
 
@@ -277,35 +247,23 @@ def test_what_cannot_stand_beside_other_records_is_an_error(demo, names, portal)
 
 
 def play(demo, tmp_path: Path, projects: list[dict[str, Any]], *options: str) -> Any:
-    """The name servers' playbook for projects, with a list of them."""
+    """The name servers' playbook for projects, with some beside the demo's own."""
     given = tmp_path / "projects.json"
-    given.write_text(json.dumps({"dns_projects": projects}), encoding="utf-8")
+    given.write_text(json.dumps({"demo_dns_more_projects": projects}), encoding="utf-8")
     return demo.ansible(
         "ansible-playbook", REPOSITORY / "playbooks" / "operations" / "dns_projects.yml",
         "-e", f"@{given}", *options, timeout=300,
     )  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def projects(demo) -> list[dict[str, Any]]:
-    """The demo's own, with their secrets."""
-    secret = demo.secrets["demo_project_dns_key"]
-    grants = [
-        {"types": {"A": 8, "AAAA": 8, "CNAME": 1, "SRV": 8}},
-        {"name": "_acme-challenge", "types": {"TXT": 4}},
-    ]
-    keys = [{"name": "deploy", "secret": secret, "grants": grants}]
-    return [{"name": "cms", "max_records": 200, "keys": keys}]
-
-
-def test_a_project_comes_and_goes(demo, names, projects, tmp_path) -> None:
+def test_a_project_comes_and_goes(demo, names, tmp_path) -> None:
     """Zone, signature, delegation, key; and in the other order, with the others as they were."""
     secret = "YSBzZWNyZXQgb2YgMzMgYnl0ZXMgZm9yIHRoaXMgdGVzdA=="
     zone = f"belle2.{ZONE}"
     key = {"name": "k", "secret": secret, "grants": [{"types": {"A": 1}}]}
     project = {"name": "belle2", "max_records": 20, "keys": [key]}
     before = values(names.secondaries["bari-gw1"], PROJECT, "DS")
-    run = play(demo, tmp_path, [*projects, project])
+    run = play(demo, tmp_path, [project])
     try:
         assert run.rc == 0, run.text
         for server in names.secondaries.values():
@@ -320,14 +278,14 @@ def test_a_project_comes_and_goes(demo, names, projects, tmp_path) -> None:
         # It has room for 20 records, and its signatures count.
         flood = [("add", f"n{number}", 5, "A", "192.0.2.9") for number in range(20)]
         assert names.update(*flood, zone=zone, key=(f"k.{zone}", secret)) != "NOERROR"
-        again = play(demo, tmp_path, [*projects, project])
+        again = play(demo, tmp_path, [project])
         assert again.rc == 0, again.text
         assert not any(stats["changed"] for stats in again.stats.values()), again.report
-        vanished = play(demo, tmp_path, projects)
+        vanished = play(demo, tmp_path, [])
         assert vanished.rc != 0
         assert "project belle2: belle2.demo.test is served and delegated" in vanished.text
     finally:
-        gone = play(demo, tmp_path, [*projects, {"name": "belle2", "state": "absent"}])
+        gone = play(demo, tmp_path, [{"name": "belle2", "state": "absent"}])
         assert gone.rc == 0, gone.text
     for server in names.secondaries.values():
         eventually(lambda server=server: served(server, zone, "DS", []), 10)
@@ -341,15 +299,14 @@ def test_a_project_comes_and_goes(demo, names, projects, tmp_path) -> None:
     assert f"www.{zone}. 5 IN A 192.0.2.9" in kept
     assert f"{zone}.db" not in kept
     assert f"K{zone}" not in kept
-    last = play(demo, tmp_path, projects)
+    last = play(demo, tmp_path, [])
     assert last.rc == 0, last.text
 
 
-def test_bad_projects_are_refused_before_anything_changes(demo, projects, tmp_path) -> None:
-    secret = projects[0]["keys"][0]["secret"]
+def test_bad_projects_are_refused_before_anything_changes(demo, names, tmp_path) -> None:
+    _name, secret = names.key
     twice = [{"types": {"A": 1}}, {"name": "app", "types": {"A": 1}}]
     bad = [
-        *projects,
         {"name": "No Label"},
         {"name": "atlas", "keys": [{"name": "k", "secret": secret, "grants": twice}]},
     ]
@@ -414,7 +371,7 @@ def test_the_standby_takes_over_and_gives_back(demo, names, portal) -> None:
         names.everywhere(f"{portal}.{PROJECT}", "A", ["192.0.2.85"])
         for server in names.secondaries.values():
             assert values(server, PROJECT, "DNSKEY") == keys, "nobody has to believe new keys"
-            signed(server, f"{portal}.{PROJECT}", "A", chain(server))
+            signed(server, f"{portal}.{PROJECT}", "A", chain(server, ZONE, PROJECT))
         # The inventory still names the old one, whose zones are those of yesterday by now.
         run = demo.ansible(
             "ansible-playbook", REPOSITORY / "playbooks" / "backbone.yml", "--tags", "dns",
@@ -428,4 +385,4 @@ def test_the_standby_takes_over_and_gives_back(demo, names, portal) -> None:
     assert names.update(("replace", portal, 5, "A", "192.0.2.86")) == "NOERROR"
     names.everywhere(f"{portal}.{PROJECT}", "A", ["192.0.2.86"])
     for server in names.secondaries.values():
-        signed(server, f"{portal}.{PROJECT}", "A", chain(server))
+        signed(server, f"{portal}.{PROJECT}", "A", chain(server, ZONE, PROJECT))

@@ -209,11 +209,12 @@ def test_what_ended_is_not_revoked_and_what_is_good_is(
     program: ModuleType, calls: Any, fetched: Any
 ) -> None:
     fetched(-1)
-    program.forget(settings(), "web")
+    program.revoke(settings(), "web")
     assert calls == []
     fetched(50)
-    program.forget(settings(), "web")
+    program.revoke(settings(), "web")
     assert calls == [("revoke", "--keep")]
+    program.remove(settings(), "web")
     assert not list((program.STORE / "certificates").iterdir())
 
 

@@ -5,6 +5,7 @@
   certificates renew NAME    by lego, unless it is good for long enough (as the user certificates)
   certificates deploy NAME   gives it to its services, if it is another, and reloads them (as root)
   certificates revoke NAME   tells the authority that it is not to be trusted any more
+  certificates remove NAME   deletes it, and its key, everywhere (as root)
   certificates list          what there is, as JSON
   certificates check         ends with 1 if one is missing or about to end
 
@@ -229,18 +230,18 @@ def reload_units(units: Sequence[str]) -> None:
             subprocess.run(["systemctl", "reload-or-restart", unit], check=True)
 
 
-def forget(given: Mapping[str, Any], name: str) -> None:
-    """Revoke what was fetched, and remove it everywhere."""
+def revoke(given: Mapping[str, Any], name: str) -> None:
+    """Revoke what was fetched, unless it has ended by itself."""
     wish = one(given, name)
     chain = chain_of(store_path(wish["domains"], ".crt"))
     if given["source"] == "acme" and chain and days_left(chain[0]) > 0:
         lego(given, wish, "revoke", "--keep")
+
+
+def remove(given: Mapping[str, Any], name: str) -> None:
+    """Take it from services, and from where it was fetched to."""
     for end in (".crt", ".key", ".issuer.crt", ".json"):
-        store_path(wish["domains"], end).unlink(missing_ok=True)
-
-
-def remove(name: str) -> None:
-    """Take it from services."""
+        store_path(one(given, name)["domains"], end).unlink(missing_ok=True)
     (LIVE / name).unlink(missing_ok=True)
     for old in LIVE.glob(f".{name}.*"):
         with contextlib.suppress(NotADirectoryError):
@@ -282,21 +283,16 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("command", choices=["renew", "deploy", "revoke", "remove", "list", "check"])
+    named = {"renew": renew, "deploy": deploy, "revoke": revoke, "remove": remove}
+    parser.add_argument("command", choices=[*named, "list", "check"])
     parser.add_argument("name", nargs="?")
     asked = parser.parse_args()
-    if (asked.name is None) != (asked.command in ("list", "check")):
+    if (asked.name is None) == (asked.command in named):
         parser.error(f"{asked.command} {'needs a' if asked.name is None else 'takes no'} name")
     try:
         given = settings()
-        if asked.command == "renew":
-            renew(given, asked.name)
-        elif asked.command == "deploy":
-            deploy(given, asked.name)
-        elif asked.command == "revoke":
-            forget(given, asked.name)
-        elif asked.command == "remove":
-            remove(asked.name)
+        if asked.command in named:
+            named[asked.command](given, asked.name)
         elif asked.command == "list":
             print(json.dumps(listing(given), indent=2))
         else:
