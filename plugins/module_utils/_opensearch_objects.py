@@ -1,0 +1,132 @@
+# SPDX-FileCopyrightText: The infn.cloud contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What an OpenSearch cluster shall hold besides data: compares, and says what has to be written.
+
+PRIVATE to the collection: it may change without notice.
+
+A pure core. What is declared must be there as declared; what else the server has, of its own or of
+somebody else, stays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+SECURITY = "/_plugins/_security/api"
+# Where each kind lives, below which a name follows.
+PATHS = {
+    "role": SECURITY + "/roles/",
+    "user": SECURITY + "/internalusers/",
+    "role_mapping": SECURITY + "/rolesmapping/",
+    "index_template": "/_index_template/",
+    "repository": "/_snapshot/",
+}
+SETTINGS = "/_cluster/settings"
+
+
+class Item(NamedTuple):
+    kind: str
+    name: str
+    body: Mapping[str, Any]
+
+
+class Change(NamedTuple):
+    item: Item
+    before: Mapping[str, Any] | None
+
+    @property
+    def path(self) -> str:
+        return path(self.item)
+
+
+def path(item: Item) -> str:
+    return SETTINGS if item.kind == "settings" else PATHS[item.kind] + item.name
+
+
+def wish(params: Mapping[str, Any]) -> list[Item]:
+    """What is declared, in the order in which it can be made: a user may only have roles that are."""
+    items = [
+        Item(
+            "role",
+            role["name"],
+            {
+                "cluster_permissions": list(role["cluster_permissions"]),
+                "index_permissions": [
+                    {
+                        "index_patterns": list(entry["index_patterns"]),
+                        "allowed_actions": list(entry["allowed_actions"]),
+                    }
+                    for entry in role["index_permissions"]
+                ],
+            },
+        )
+        for role in params["roles"]
+    ]
+    items += [Item("user", user["name"], {"password": user["password"]}) for user in params["users"]]
+    items += [
+        Item("role_mapping", role["name"], {"users": list(role["users"])})
+        for role in params["roles"]
+    ]
+    if params["settings"]:
+        items.append(Item("settings", "persistent", {"persistent": dict(params["settings"])}))
+    items += [Item("index_template", *entry) for entry in params["index_templates"].items()]
+    items += [Item("repository", *entry) for entry in params["repositories"].items()]
+    return items
+
+
+def found(item: Item, answer: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The object itself, of what the server says to a GET of its path."""
+    if item.kind == "settings":
+        return {"persistent": answer.get("persistent", {})}
+    if item.kind == "index_template":
+        templates: Sequence[Mapping[str, Any]] = answer.get("index_templates", [])
+        body: Mapping[str, Any] | None = templates[0]["index_template"] if templates else None
+    else:
+        body = answer.get(item.name)
+    return body
+
+
+def differs(item: Item, current: Mapping[str, Any] | None) -> bool:
+    """Whether something declared is missing or other. A password cannot be read: see passwords."""
+    if current is None:
+        return True
+    if item.kind == "user":
+        return False
+    return not _contains(current, item.body)
+
+
+def _contains(current: Any, wanted: Any) -> bool:
+    if isinstance(wanted, Mapping):
+        flat = flatten(current) if isinstance(current, Mapping) else {}
+        return all(
+            key in flat and _contains(flat[key], value) for key, value in flatten(wanted).items()
+        )
+    if isinstance(wanted, (list, tuple)):
+        return (
+            isinstance(current, (list, tuple))
+            and len(current) == len(wanted)
+            and all(_contains(ours, theirs) for ours, theirs in zip(current, wanted))
+        )
+    return _scalar(current) == _scalar(wanted)
+
+
+def flatten(body: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """{"index": {"number": "1"}} and {"index.number": 1} are the same to the server, as are both here."""
+    flat: dict[str, Any] = {}
+    for key, value in body.items():
+        if isinstance(value, Mapping) and value:
+            flat.update(flatten(value, f"{prefix}{key}."))
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def _scalar(value: Any) -> str:
+    """The server gives numbers and truths of settings back as texts."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def hidden(body: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    """The same for a diff: without what is secret."""
+    return {} if body is None else {k: v for k, v in body.items() if k not in ("password", "hash")}
