@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import ssl
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -76,6 +77,10 @@ class Client:
                 body = {"error": text[:300]}
             return Answer(error.code, body if isinstance(body, dict) else {"error": body})
         except (URLError, OSError) as error:
+            if isinstance(getattr(error, "reason", error), ssl.SSLCertVerificationError):
+                raise OpenSearchError(
+                    f"{self._url}: {error}; {self._ca} must be the authority that signed its certificate"
+                ) from error
             return Answer(0, {"error": str(error)})
 
     def get(self, where: str) -> Answer:
@@ -120,6 +125,33 @@ def connected(params: Mapping[str, Any]) -> Iterator[Client]:
             ) as out:
                 out.write(params[name])
         yield Client(params, *names)
+
+
+def health(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Wait until every line has all its copies on so many nodes; say what there is."""
+    where = f"/_cluster/health?wait_for_status=green&wait_for_nodes={params['nodes']}&timeout=2s"
+    with connected(params) as client:
+        end = time.monotonic() + params["timeout"]
+        while True:
+            answer = client.call("GET", where)
+            if answer.status in (401, 403):
+                raise OpenSearchError(f"{params['url']}: {refusal(answer)}")
+            if answer.status == 200 or time.monotonic() > end:
+                break
+            time.sleep(0.5)
+    if answer.status == 200:
+        return answer.body
+    if answer.status == 408:
+        raise OpenSearchError(
+            f"{params['url']}: the cluster is {answer.body.get('status')}, with "
+            f"{answer.body.get('number_of_nodes')} of {params['nodes']} nodes and "
+            f"{answer.body.get('unassigned_shards')} copies missing, after {params['timeout']} s; "
+            "see 'journalctl -u opensearch' on each node"
+        )
+    raise OpenSearchError(
+        f"{params['url']} did not answer within {params['timeout']} s: {answer.body}; "
+        "see 'journalctl -u opensearch' there"
+    )
 
 
 def reconcile(params: Mapping[str, Any], *, commit: bool) -> list[Change]:
