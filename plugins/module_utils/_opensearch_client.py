@@ -79,7 +79,7 @@ class Client:
         except (URLError, OSError) as error:
             if isinstance(getattr(error, "reason", error), ssl.SSLCertVerificationError):
                 raise OpenSearchError(
-                    f"{self._url}: {error}; {self._ca} must be the authority that signed its certificate"
+                    f"{self._url}: {error}; {self._ca} must be the authority that signed it"
                 ) from error
             return Answer(0, {"error": str(error)})
 
@@ -163,8 +163,10 @@ def reconcile(params: Mapping[str, Any], *, commit: bool) -> list[Change]:
             if answer.status not in (200, 404):
                 raise OpenSearchError(f"{item.kind} {item.name}: {refusal(answer)}")
             current = found(item, answer.body) if answer.status == 200 else None
-            wrong = item.kind == "user" and current is not None and not client.lets_in(
-                item.name, item.body["password"]
+            wrong = (
+                item.kind == "user"
+                and current is not None
+                and not client.lets_in(item.name, item.body["password"])
             )
             if wrong or differs(item, current):
                 changes.append(Change(item, current))

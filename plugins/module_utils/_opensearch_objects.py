@@ -45,7 +45,7 @@ def path(item: Item) -> str:
 
 
 def wish(params: Mapping[str, Any]) -> list[Item]:
-    """What is declared, in the order in which it can be made: a user may only have roles that are."""
+    """What is declared, in the order in which it can be made: roles before their users."""
     items = [
         Item(
             "role",
@@ -63,7 +63,9 @@ def wish(params: Mapping[str, Any]) -> list[Item]:
         )
         for role in params["roles"]
     ]
-    items += [Item("user", user["name"], {"password": user["password"]}) for user in params["users"]]
+    items += [
+        Item("user", user["name"], {"password": user["password"]}) for user in params["users"]
+    ]
     items += [
         Item("role_mapping", role["name"], {"users": list(role["users"])})
         for role in params["roles"]
@@ -112,7 +114,7 @@ def _contains(current: Any, wanted: Any) -> bool:
 
 
 def flatten(body: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """{"index": {"number": "1"}} and {"index.number": 1} are the same to the server, as are both here."""
+    """Nested and dotted keys are the same to the server, and here."""
     flat: dict[str, Any] = {}
     for key, value in body.items():
         if isinstance(value, Mapping) and value:
