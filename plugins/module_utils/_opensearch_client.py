@@ -27,8 +27,9 @@ from ansible_collections.infn.cloud.plugins.module_utils._opensearch_objects imp
     wish,
 )
 
-# A server that starts refuses the connection; one whose security index is not there yet says 503.
-STARTING = (502, 503, 504)
+# A server that starts refuses the connection; one whose security index is not there yet says 503,
+# or 500 after ten seconds.
+STARTING = (500, 502, 503, 504)
 
 
 class OpenSearchError(Exception):
