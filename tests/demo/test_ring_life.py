@@ -310,9 +310,11 @@ def test_a_dead_disk_is_replaced(
     run = life.play("swift_replace_disk", node=life.old, device="d9", good=False)
     assert "'d9' is none of" in run.text
     version = life.version()
+    # Dead at once: servers that still hold its files would keep it alive, for `mount --all` to find.
     life.demo.shell(
         life.old,
-        "umount --lazy /srv/node/d2 && losetup -d $(readlink -f /dev/disk/by-id/demo-d2) && "
+        "disk=$(readlink -f /dev/disk/by-id/demo-d2) && xfs_io -x -c shutdown /srv/node/d2 && "
+        "umount --lazy /srv/node/d2 && wipefs --quiet --all --force $disk && losetup -d $disk && "
         "rm /var/lib/demo/disks/d2.img && systemctl restart demo-host",
     )
     life.play("swift_replace_disk", node=life.old, device="d2")
