@@ -65,6 +65,46 @@ def dns_health_sites(
     ]
 
 
+def dns_endpoint_challenges(
+    sites: Mapping[str, Mapping[str, Any]],
+    service: str,
+    zone: str,
+    name: str,
+    secrets: Mapping[str, str],
+    project: str = "acme",
+) -> dict[str, Any]:
+    """Where the certificates of the sites' doors are proved; nothing without secrets."""
+    doors = [
+        (host, site)
+        for site, facts in sites.items()
+        for host, about in facts["hosts"].items()
+        if service in about["services"]
+    ]
+    if not secrets:
+        return {"projects": [], "records": [], "challenge": ""}
+    keys = [
+        {
+            "name": host,
+            "secret": secrets.get(host, ""),
+            "grants": [
+                {"name": one, "types": {"TXT": 4}, "subtree": False, "shared": one != host}
+                for one in (host, site, name)
+            ],
+        }
+        for host, site in doors
+    ]
+    owners = dict.fromkeys(one for door in doors for one in door)
+    records = [
+        {"name": f"_acme-challenge.{one}", "type": "CNAME", "values": [f"{one}.{project}.{zone}."]}
+        for one in owners
+    ]
+    return {
+        "projects": [{"name": project, "keys": keys}],
+        "records": records,
+        "challenge": f"{name}.{project}.{zone}",
+    }
+
+
 def _addresses(site: Mapping[str, Any], service: str) -> list[str]:
     return [host["address"] for host in site["hosts"].values() if service in host["services"]]
 
@@ -74,6 +114,7 @@ class FilterModule:
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         return {
+            "dns_endpoint_challenges": dns_endpoint_challenges,
             "dns_faults": dns_faults,
             "dns_health_sites": dns_health_sites,
             "dns_pointers": dns_pointers,

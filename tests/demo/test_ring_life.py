@@ -310,7 +310,7 @@ def test_a_dead_disk_is_replaced(
     run = life.play("swift_replace_disk", node=life.old, device="d9", good=False)
     assert "'d9' is none of" in run.text
     version = life.version()
-    # Dead at once: servers that still hold its files would keep it alive, for `mount --all` to find.
+    # Dead at once: servers that hold its files would keep it alive, for `mount --all` to find.
     life.demo.shell(
         life.old,
         "disk=$(readlink -f /dev/disk/by-id/demo-d2) && xfs_io -x -c shutdown /srv/node/d2 && "
