@@ -4,9 +4,12 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from ansible.errors import AnsibleFilterError
 from ansible_collections.infn.cloud.plugins.module_utils._dns_zones import (
     absent,
     faults,
@@ -105,6 +108,23 @@ def dns_endpoint_challenges(
     }
 
 
+def dns_key_pin(certificate: str) -> str:
+    """By what a server knows another's key: base64 of SHA-256 over its SubjectPublicKeyInfo."""
+    try:
+        from cryptography import x509
+        from cryptography.hazmat.primitives import serialization
+    except ImportError as error:
+        raise AnsibleFilterError(f"dns_key_pin needs Python's cryptography: {error}") from error
+    try:
+        key = x509.load_pem_x509_certificate(certificate.encode()).public_key()
+    except ValueError as error:
+        raise AnsibleFilterError(f"dns_key_pin: this is no certificate in PEM: {error}") from error
+    public = key.public_bytes(
+        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    return base64.b64encode(hashlib.sha256(public).digest()).decode()
+
+
 def _addresses(site: Mapping[str, Any], service: str) -> list[str]:
     return [host["address"] for host in site["hosts"].values() if service in host["services"]]
 
@@ -116,6 +136,7 @@ class FilterModule:
         return {
             "dns_endpoint_challenges": dns_endpoint_challenges,
             "dns_faults": dns_faults,
+            "dns_key_pin": dns_key_pin,
             "dns_health_sites": dns_health_sites,
             "dns_pointers": dns_pointers,
             "dns_site_records": dns_site_records,

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import datetime
 import http.client
 import json
 import secrets
@@ -25,12 +24,11 @@ from typing import Any
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives import serialization
 
 from tooling.names import project_key
 
-from .conftest import eventually
+from .conftest import eventually, signed_by_the_demo
 
 HOST = "bari-st1"
 GATEWAY = "bari-gw1"
@@ -77,33 +75,6 @@ STOP = """
 """
 
 
-def server_certificate(directory: Path) -> tuple[str, str]:
-    """A certificate of the demo's own authority for the test's, and its key."""
-    issuer = x509.load_pem_x509_certificate((directory / "ca.pem").read_bytes())
-    pem = (directory / "tls" / "ca.key").read_bytes()
-    signer: Any = serialization.load_pem_private_key(pem, None)
-    key = ec.generate_private_key(ec.SECP256R1())
-    now = datetime.datetime.now(datetime.timezone.utc)
-    names = x509.SubjectAlternativeName([x509.DNSName("localhost")])
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(x509.Name([]))
-        .issuer_name(issuer.subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(minutes=5))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(names, critical=True)
-        .sign(signer, hashes.SHA256())
-    )
-    private = key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
-    )
-    return made.public_bytes(serialization.Encoding.PEM).decode(), private.decode()
-
-
 def ask_pebble(demo: Any, host: str, path: str) -> str:
     """A page of what Pebble tells of itself."""
     code = (
@@ -116,7 +87,7 @@ def ask_pebble(demo: Any, host: str, path: str) -> str:
 @contextlib.contextmanager
 def pebble(demo: Any, host: str) -> Iterator[None]:
     """An authority on a host, for that host, and a resolver that knows the demo's names."""
-    certificate, key = server_certificate(demo.directory)
+    certificate, key = signed_by_the_demo(demo.directory, "localhost")
     servers = "".join(f"    stub-addr: {demo.hosts[h]}\n" for h in demo.groups("dns_secondary"))
     unbound = f"""
 server:
