@@ -114,7 +114,7 @@ class Life:
     def held(self) -> bool:
         """Whether a ring still counts on the node."""
         found = self.demo.module(self.demo.builder, "swift_ring_info")
-        assert "rings" in found, found
+        assert "rings" in found, found.get("msg")
         return any(one["ip"] == self.address for ring in found["rings"] for one in ring["devices"])
 
     def version(self) -> str:
