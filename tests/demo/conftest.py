@@ -225,7 +225,8 @@ class Demo:
 
     def module(self, host: str, name: str, /, **options: Any) -> dict[str, Any]:
         """Run one module on one host and give its result; it may have failed."""
-        run = self.ansible("ansible", host, "-m", f"infn.cloud.{name}", "-a", json.dumps(options))
+        given = ["-a", json.dumps(options)] if options else []
+        run = self.ansible("ansible", host, "-m", f"infn.cloud.{name}", *given)
         if host not in run.results:
             pytest.fail(f"{name} on {host} gave no result: {run.text}")
         return run.results[host]
