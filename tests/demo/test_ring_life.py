@@ -101,10 +101,12 @@ class Life:
 
     @property
     def storage(self) -> list[str]:
+        """What the inventory has, as far as it is there: the node comes and goes."""
         there = subprocess.run(
             root(TESTBED, "podman", "container", "exists", self.node), check=False
         )
-        return [*self.demo.storage, *([self.node] if there.returncode == 0 else [])]
+        known = there.returncode == 0 and self.node in self.inventory.read_text()
+        return [*self.demo.storage, *([self.node] if known else [])]
 
     def weights(self) -> dict[str, float]:
         """Weights of the object ring by address and disk."""
