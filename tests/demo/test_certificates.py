@@ -123,6 +123,7 @@ class Certificates:
         self.tmp = tmp
         self.key = dict(zip(("name", "secret"), project_key(demo.directory)))
         self.wished = {
+            "certificates_source": "acme",
             "certificates_acme_directory": "https://localhost:14000/dir",
             "certificates_acme_email": f"admin@{ZONE}",
             "certificates_acme_ca_file": "/etc/ssl/certs/ca-certificates.crt",
