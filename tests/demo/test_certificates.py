@@ -197,7 +197,10 @@ def test_bad_wishes_are_refused_before_anything_changes(certificates) -> None:
         ({"certificates_list": [{**one, "domains": []}]}, "one domain at least"),
         ({"certificates_list": [{"name": "cms", "domains": DOMAINS}]}, "a dns_key"),
         ({"certificates_acme_directory": "http://localhost/dir"}, "https"),
-        ({"certificates_source": "authority"}, "must hold PEM text"),
+        (
+            {"certificates_source": "authority", "certificates_authority_certificate": ""},
+            "must hold PEM text",
+        ),
     ):
         run = certificates.play(**wrong)
         assert run.rc != 0, wrong

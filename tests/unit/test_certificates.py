@@ -103,6 +103,7 @@ def fetched(program: ModuleType) -> Callable[..., x509.Certificate]:
         pem = serialization.Encoding.PEM
         chain = leaf.public_bytes(pem) + authority.certificate.public_bytes(pem)
         program.store_path(DOMAINS, ".crt").write_bytes(chain)
+        program.store_path(DOMAINS, ".json").write_text("{}")
         plain = serialization.NoEncryption()
         program.store_path(DOMAINS, ".key").write_bytes(
             key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain)
@@ -137,6 +138,15 @@ def test_it_is_fetched_when_it_is_missing_or_for_other_names(
     fetched(80, ["web.example"])
     program.renew(settings(), "web")
     assert calls == [("run",), ("run",)]
+
+
+def test_one_of_the_own_authority_is_not_one_of_acme(
+    program: ModuleType, calls: Any, fetched: Any
+) -> None:
+    fetched(80)
+    program.store_path(DOMAINS, ".json").unlink()
+    program.renew(settings(), "web")
+    assert calls == [("run",)]
 
 
 def test_services_get_all_of_it_at_once(program: ModuleType, fetched: Any) -> None:

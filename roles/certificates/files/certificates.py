@@ -140,7 +140,9 @@ def renew(given: Mapping[str, Any], name: str) -> None:
     if given["source"] != "acme":
         return  # the next run of Ansible has it signed anew
     chain = chain_of(store_path(wish["domains"], ".crt"))
-    if not chain or names_of(chain[0]) != set(wish["domains"]):
+    # What lego fetched it remembers; the own authority's may be good for long, and of no use.
+    fetched = store_path(wish["domains"], ".json").exists()
+    if not chain or not fetched or names_of(chain[0]) != set(wish["domains"]):
         lego(given, wish, "run")
         return
     left = days_left(chain[0])
