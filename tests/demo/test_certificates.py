@@ -168,9 +168,10 @@ def certificates(demo, tmp_path_factory) -> Iterator[Certificates]:
     (primary,) = demo.groups("dns_primary")
     made = Certificates(demo, tmp_path_factory.mktemp("certificates"))
     with pebble(demo, HOST):
-        added = demo.module(primary, "dns_records", zone=ZONE, records=[CHALLENGE])
-        assert added["added"], added
         try:
+            # It may be there from a run that was interrupted.
+            added = demo.module(primary, "dns_records", zone=ZONE, records=[CHALLENGE])
+            assert not added.get("failed"), added
             yield made
         finally:
             # Whatever a test left half-way.
@@ -327,6 +328,8 @@ class Load:
     def __init__(self, address: str, name: str, authority: str) -> None:
         self.address, self.name = address, name
         self.context = ssl.create_default_context(cadata=authority)
+        # Pebble's own certificates lack what Python 3.13 wants to see in an authority's.
+        self.context.verify_flags &= ~ssl.VERIFY_X509_STRICT
         self.answers: Counter[tuple[int, int]] = Counter()
         self.failures: list[str] = []
         self.serials: set[int] = set()
@@ -374,6 +377,7 @@ def test_each_gateway_has_a_certificate_for_its_names(demo) -> None:
             )
 
 
+@pytest.mark.settings
 def test_an_endpoint_is_renewed_under_load_and_no_request_fails(demo, tmp_path) -> None:
     """By ACME, without Ansible, while identity and object storage are asked all the time."""
     backbone = Path(__file__).resolve().parents[2] / "playbooks" / "backbone.yml"
@@ -416,8 +420,8 @@ def test_an_endpoint_is_renewed_under_load_and_no_request_fails(demo, tmp_path) 
                     time.sleep(2)
                 assert demo.http("GET", demo.sites[SITE].identity).ok, "by its address"
             print(f"{sum(load.answers.values())} requests, {len(load.serials)} certificates")
-            assert len(load.serials) >= 3, "it was renewed twice"
             assert not load.failures, load.failures[:5]
+            assert len(load.serials) >= 3, "it was renewed twice"
             assert set(load.answers) == {(5000, 200), (8080, 200)}, load.answers
     finally:
         # A demo as the others know it; what lego got is of an authority that is gone.

@@ -325,6 +325,7 @@ def test_status_is_a_page_and_an_exit_status(demo) -> None:
     assert f"{PROJECT}\n" in json.dumps(run.report).replace("\\n", "\n")
 
 
+@pytest.mark.settings
 def test_zones_travel_by_tls_when_that_is_wished(demo, names, portal, tmp_path) -> None:
     """RFC 9103, to servers of both makes; not from a server with another's certificate."""
     given = tmp_path / "tls.json"
