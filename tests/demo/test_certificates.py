@@ -337,7 +337,7 @@ class Load:
         self._threads = [
             threading.Thread(target=self._ask, args=(port, path))
             for port, path in ((5000, "/v3"), (8080, "/healthcheck"))
-            for _ in range(2)
+            for _worker in range(2)
         ]
 
     def _ask(self, port: int, path: str) -> None:
