@@ -8,6 +8,7 @@ import concurrent.futures
 import contextlib
 import datetime
 import functools
+import ipaddress
 import json
 import os
 import secrets
@@ -338,13 +339,17 @@ def eventually(check: Callable[[], Any], seconds: float, every: float = 1.0) -> 
 
 
 def signed_by_the_demo(directory: Path, name: str) -> tuple[str, str]:
-    """A certificate of the demo's own authority for a name, and its key."""
+    """A certificate of the demo's own authority for a name or an address, and its key."""
     issuer = x509.load_pem_x509_certificate((directory / "ca.pem").read_bytes())
     pem = (directory / "tls" / "ca.key").read_bytes()
     signer: Any = serialization.load_pem_private_key(pem, None)
     key = ec.generate_private_key(ec.SECP256R1())
     now = datetime.datetime.now(datetime.timezone.utc)
-    names = x509.SubjectAlternativeName([x509.DNSName(name)])
+    try:
+        names = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(name))])
+    except ValueError:
+        names = x509.SubjectAlternativeName([x509.DNSName(name)])
+    issued_by = x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key())
     made = (
         x509.CertificateBuilder()
         .subject_name(x509.Name([]))
@@ -354,6 +359,7 @@ def signed_by_the_demo(directory: Path, name: str) -> tuple[str, str]:
         .not_valid_before(now - datetime.timedelta(minutes=5))
         .not_valid_after(now + datetime.timedelta(days=1))
         .add_extension(names, critical=True)
+        .add_extension(issued_by, critical=False)
         .sign(signer, hashes.SHA256())
     )
     private = key.private_bytes(
