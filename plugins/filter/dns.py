@@ -77,14 +77,14 @@ def dns_endpoint_challenges(
     project: str = "acme",
 ) -> dict[str, Any]:
     """Where the certificates of the sites' doors are proved; nothing without secrets."""
+    if not secrets:
+        return {"projects": [], "records": [], "challenge": ""}
     doors = [
         (host, site)
         for site, facts in sites.items()
         for host, about in facts["hosts"].items()
         if service in about["services"]
     ]
-    if not secrets:
-        return {"projects": [], "records": [], "challenge": ""}
     keys = [
         {
             "name": host,
