@@ -1,0 +1,252 @@
+# SPDX-FileCopyrightText: The infn.cloud contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What works on hosts beside rsyslog and OpenSearch: the way to a collector, the upkeep of the store.
+
+Sockets, keys and certificates are real; tests/demo/test_logs.py has the rest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import importlib.util
+import ssl
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+ROLES = Path(__file__).resolve().parents[2] / "roles"
+
+
+def program(path: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(Path(path).stem, ROLES / path)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+# --- the way to a collector
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], ssl.SSLContext]:
+    """Signs; gives servers their settings, with the client's beside them in `directory`."""
+    directory = tmp_path_factory.mktemp("tls")
+    key = ec.generate_private_key(ec.SECP256R1())
+    now = datetime.datetime.now(datetime.timezone.utc)
+    issuer = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "authority")])
+
+    def sign(name: str) -> None:
+        own = key if name == "ca" else ec.generate_private_key(ec.SECP256R1())
+        subject = issuer if name == "ca" else x509.Name([])
+        signed = (
+            x509.CertificateBuilder()
+            .subject_name(subject)
+            .issuer_name(issuer)
+            .public_key(own.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - datetime.timedelta(hours=1))
+            .not_valid_after(now + datetime.timedelta(hours=1))
+            .add_extension(x509.BasicConstraints(ca=name == "ca", path_length=None), critical=True)
+            .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=name != "ca")
+            .sign(key, hashes.SHA256())
+        )
+        (directory / f"{name}.pem").write_bytes(signed.public_bytes(serialization.Encoding.PEM))
+        (directory / f"{name}.key").write_bytes(
+            own.private_bytes(
+                serialization.Encoding.PEM,
+                serialization.PrivateFormat.PKCS8,
+                serialization.NoEncryption(),
+            )
+        )
+
+    def server(name: str) -> ssl.SSLContext:
+        sign(name)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(directory / f"{name}.pem", directory / f"{name}.key")
+        context.load_verify_locations(directory / "ca.pem")
+        context.verify_mode = ssl.CERT_REQUIRED
+        return context
+
+    sign("ca")
+    sign("shipper")
+    server.directory = directory  # type: ignore[attr-defined]
+    return server
+
+
+class Site:
+    """Collectors that answer every byte, a gate before them, and what the gate said."""
+
+    def __init__(self, authority: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.authority, self.module = authority, program("log_shipper/files/log_shipper_gate.py")
+        for name, seconds in {"PATIENCE": 0.5, "HANDSHAKE": 0.5, "BETTER": 0.3}.items():
+            monkeypatch.setattr(self.module, name, seconds)
+        self.servers: dict[str, asyncio.Server] = {}
+        self.collectors: list[dict[str, Any]] = []
+        self.silent: set[str] = set()
+
+    async def collector(self, name: str, *, certificate: str = "", port: int = 0) -> None:
+        async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            while await reader.read(100):
+                if name not in self.silent:
+                    writer.write(name.encode())
+                    await writer.drain()
+            writer.close()
+
+        tls = self.authority(certificate or name)
+        server = await asyncio.start_server(answer, "127.0.0.1", port, ssl=tls)
+        self.servers[name] = server
+        if not port:
+            port = server.sockets[0].getsockname()[1]
+            self.collectors.append({"name": name, "address": "127.0.0.1", "port": port})
+
+    async def gate(self) -> Callable[[], Awaitable[str]]:
+        """The gate; what is returned connects through it and tells who answers."""
+        directory = self.authority.directory
+        gate = self.module.Gate(
+            {"collectors": self.collectors, "ca_file": directory / "ca.pem",
+             "certificate": directory / "shipper.pem", "key": directory / "shipper.key"}
+        )  # fmt: skip
+        server = await asyncio.start_server(gate.lead, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        tls = ssl.create_default_context(cafile=directory / "ca.pem")
+        tls.check_hostname = False
+        tls.verify_flags &= ~ssl.VERIFY_X509_STRICT
+        tls.load_cert_chain(directory / "shipper.pem", directory / "shipper.key")
+
+        async def ask() -> str:
+            try:
+                reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=tls)
+                writer.write(b"line")
+                answer = await reader.read(100)
+                writer.close()
+            except OSError as error:
+                return type(error).__name__
+            return answer.decode()
+
+        self.connect = lambda: asyncio.open_connection("127.0.0.1", port, ssl=tls)
+        return ask
+
+
+async def ended(reader: asyncio.StreamReader) -> bool:
+    try:
+        return not await asyncio.wait_for(reader.read(100), 3)
+    except OSError:
+        return True
+
+
+@pytest.fixture
+def site(authority: Any, monkeypatch: pytest.MonkeyPatch) -> Site:
+    return Site(authority, monkeypatch)
+
+
+def test_the_first_collector_that_answers_is_taken(site, capsys) -> None:
+    async def story() -> None:
+        for name in ("own", "other"):
+            await site.collector(name)
+        ask = await site.gate()
+        assert await ask() == "own"
+        site.servers["own"].close()
+        await site.servers["own"].wait_closed()
+        assert await ask() == "other"
+
+    asyncio.run(story())
+    said = capsys.readouterr().out.splitlines()
+    assert said[0] == "to own" and "to other" in said, said
+
+
+def test_one_with_a_wrong_name_never_gets_the_connection(site) -> None:
+    async def story() -> None:
+        await site.collector("own", certificate="stranger")
+        await site.collector("other")
+        ask = await site.gate()
+        assert await ask() == "other"
+
+    asyncio.run(story())
+
+
+def test_one_that_accepts_and_hangs_is_passed_over(site) -> None:
+    async def story() -> None:
+        async def hang(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+            await asyncio.sleep(5)
+
+        server = await asyncio.start_server(hang, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        site.collectors.append({"name": "own", "address": "127.0.0.1", "port": port})
+        await site.collector("other")
+        ask = await site.gate()
+        assert await ask() == "other"
+
+    asyncio.run(story())
+
+
+def test_one_that_stops_to_answer_is_left(site) -> None:
+    async def story() -> None:
+        await site.collector("own")
+        await site.gate()
+        reader, writer = await site.connect()
+        writer.write(b"line")
+        assert await reader.read(100) == b"own"
+        site.silent.add("own")
+        writer.write(b"line")
+        # However often something is sent: since the first that has no answer.
+        for _time in range(4):
+            await asyncio.sleep(0.2)
+            writer.write(b"line")
+        assert await ended(reader)
+
+    asyncio.run(story())
+
+
+def test_a_shipper_that_is_idle_keeps_its_connection(site) -> None:
+    async def story() -> None:
+        await site.collector("own")
+        await site.gate()
+        reader, writer = await site.connect()
+        writer.write(b"line")
+        assert await reader.read(100) == b"own"
+        await asyncio.sleep(1.2)
+        writer.write(b"line")
+        assert await asyncio.wait_for(reader.read(100), 2) == b"own"
+        writer.close()
+
+    asyncio.run(story())
+
+
+def test_the_better_one_is_taken_again_when_it_is_back(site) -> None:
+    async def story() -> None:
+        for name in ("own", "other"):
+            await site.collector(name)
+        port = site.collectors[0]["port"]
+        site.servers["own"].close()
+        await site.servers["own"].wait_closed()
+        ask = await site.gate()
+        reader, writer = await site.connect()
+        writer.write(b"line")
+        assert await reader.read(100) == b"other"
+        await site.collector("own", port=port)
+        assert await ended(reader)
+        assert await ask() == "own"
+
+    asyncio.run(story())
+
+
+def test_nobody_there_is_said_once(site, capsys) -> None:
+    async def story() -> None:
+        await site.collector("own")
+        site.servers["own"].close()
+        await site.servers["own"].wait_closed()
+        ask = await site.gate()
+        assert {await ask(), await ask()} <= {"", "ConnectionResetError", "SSLEOFError"}
+
+    asyncio.run(story())
+    said = capsys.readouterr().out.splitlines()
+    assert len(said) == 1 and said[0].startswith("no collector answers: own: "), said
