@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The infn.cloud contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What works on hosts beside rsyslog and OpenSearch: the way to a collector, the upkeep of the store.
+"""What works on hosts beside rsyslog and OpenSearch: the way to a collector, the upkeep.
 
 Sockets, keys and certificates are real; tests/demo/test_logs.py has the rest.
 """
@@ -250,3 +250,16 @@ def test_nobody_there_is_said_once(site, capsys) -> None:
     asyncio.run(story())
     said = capsys.readouterr().out.splitlines()
     assert len(said) == 1 and said[0].startswith("no collector answers: own: "), said
+
+
+# --- the store
+
+
+def test_days_are_deleted_when_they_are_over_for_long_enough() -> None:
+    too_old = program("elk/files/logs.py").too_old
+    names = ["logs-2026.03.01", "logs-2026.02.28", "logs-2026.02.27", "logs-other",
+             "logsx-2020.01.01", "logs-2026.03.02", ".opendistro_security"]  # fmt: skip
+    today = datetime.date(2026, 3, 2)
+    assert too_old(names, "logs", today, 1) == ["logs-2026.02.27", "logs-2026.02.28"]
+    assert too_old(names, "logs", today, 2) == ["logs-2026.02.27"]
+    assert too_old(names, "logs", today, 30) == []
