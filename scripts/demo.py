@@ -250,6 +250,10 @@ def show_report(report: dict) -> int:  # type: ignore[type-arg]
         print(f"  served at {site:<8} after {milliseconds} ms, {safe}")
     for name, addresses in naming["federation_name"].items():
         print(f"  {name} leads to {', '.join(addresses)}")
+    logged = report["logs"]
+    print(f"\nA line in the log of a host at each site, found through {logged['store']}")
+    for site, seconds in logged["seconds"].items():
+        print(f"  {site:<8} after {seconds} s")
     print("\nPhases       seconds  changes")
     for name, phase in report["phases"].items():
         print(f"  {name:<10} {phase['seconds']:>7}  {int(phase['changed']):>7}")

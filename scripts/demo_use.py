@@ -119,6 +119,31 @@ def names(sites: dict[str, Any], zone: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def on_host(host: str, command: str) -> str:
+    ssh = ["ssh", "-F", str(DEMO / "ssh_config"), host, command]
+    return subprocess.run(ssh, check=True, stdout=subprocess.PIPE, text=True).stdout
+
+
+def lines(sites: dict[str, Any]) -> dict[str, Any]:
+    """Write a line to the log of a host at each site, and find it in the store as a reader does."""
+    has = {
+        host: what["services"] for site in sites.values() for host, what in site["hosts"].items()
+    }
+    store = [host for host, services in has.items() if "log_store" in services][-1]
+    mark = f"letter-{time.time_ns()}"
+    began: dict[str, float] = {}
+    seen: dict[str, float] = {}
+    for name, site in sites.items():
+        on_host(next(iter(site["hosts"])), f"logger -t demo {mark}")
+        began[name] = time.monotonic()
+    while seen.keys() != sites.keys() and time.monotonic() - began[name] < 30:
+        said = on_host(store, f"sudo logs find --json --service demo '\"{mark}\"'")
+        for line in json.loads(said)["lines"]:
+            where = line["cloud.region"]
+            seen.setdefault(where, round(time.monotonic() - began[where], 1))
+    return {"store": store, "seconds": seen, "ok": seen.keys() == sites.keys()}
+
+
 def main() -> int:
     variables = ansible_json("ansible-inventory", "--list")
     anyone = next(iter(variables["_meta"]["hostvars"].values()))
@@ -161,6 +186,9 @@ def main() -> int:
     print("TASK [write a name as a project, and follow it through its signatures] ***", flush=True)
     naming = names(sites, anyone["federation_domain"])
 
+    print("TASK [write a line to a log at each site, and find it in the store] ***", flush=True)
+    logged = lines(sites)
+
     digest = hashlib.md5(CONTENT, usedforsecurity=False).hexdigest()
     replicas = [
         {**{key: replica[key] for key in ("region", "device", "status", "etag")},
@@ -184,8 +212,10 @@ def main() -> int:
         },
         "s3": {"written_through": others[-1], "read_through": others[0], "equal": by_s3 == CONTENT},
         "dns": naming,
+        "logs": logged,
         "ok": len(regions) == len(sites)
         and naming["ok"]
+        and logged["ok"]
         and by_s3 == CONTENT
         and all(read["equal"] for read in read_back.values()),
     }  # fmt: skip

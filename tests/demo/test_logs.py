@@ -1,0 +1,459 @@
+# SPDX-FileCopyrightText: The infn.cloud contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Logs: a line written on any host is found in the store, without its secrets, and none is lost."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import pytest
+
+from .conftest import REPOSITORY, eventually, signed_by_the_demo
+
+BACKBONE = REPOSITORY / "playbooks" / "backbone.yml"
+TAG = "demo-test"
+# Numbered lines of one host at a steady rate.
+WRITE = """
+import json, sys, syslog, time
+given = json.load(sys.stdin)
+syslog.openlog(given["tag"])
+for number in range(given["lines"]):
+    syslog.syslog(f"{given['token']} {number}")
+    time.sleep(1 / given["rate"])
+"""
+# One request to the store from one of its own hosts, since nobody else reaches it.
+REQUEST = """
+import base64, json, ssl, sys, tempfile, urllib.error, urllib.request
+given = json.load(sys.stdin)
+tls = ssl.create_default_context(cafile="/etc/opensearch/tls/ca.pem")
+headers = {"Content-Type": "application/x-ndjson" if given["lines"] else "application/json"}
+if given["user"]:
+    login = ":".join(given["user"]).encode()
+    headers["Authorization"] = "Basic " + base64.b64encode(login).decode()
+if given["certificate"]:
+    with tempfile.NamedTemporaryFile("w") as file:
+        file.write(given["certificate"])
+        file.flush()
+        tls.load_cert_chain(file.name)
+body = given["lines"] or given["body"]
+request = urllib.request.Request(
+    given["url"], method=given["method"], headers=headers, data=body.encode() if body else None
+)
+try:
+    answer = urllib.request.urlopen(request, context=tls, timeout=60)
+except urllib.error.HTTPError as error:
+    answer = error
+print(json.dumps([answer.status, answer.read().decode()]))
+"""
+# What a collector says to the first frame of a client with a certificate, or without: or nothing.
+GREET = """
+import json, socket, ssl, sys, tempfile
+given = json.load(sys.stdin)
+tls = ssl.create_default_context()
+tls.check_hostname, tls.verify_mode = False, ssl.CERT_NONE
+if given["certificate"]:
+    with tempfile.NamedTemporaryFile("w") as file:
+        file.write(given["certificate"])
+        file.flush()
+        tls.load_cert_chain(file.name)
+try:
+    with socket.create_connection((given["address"], 6515), timeout=5) as plain:
+        with tls.wrap_socket(plain) as secure:
+            secure.sendall(b"1 open 30 relp_version=0\\ncommands=syslog\\n")
+            print(secure.recv(100).decode())
+except OSError:
+    pass
+"""
+
+
+class Logs:
+    """The store, who may use it, and what hosts write."""
+
+    def __init__(self, demo: Any) -> None:
+        self.demo = demo
+        self.stores: list[str] = demo.groups("log_store")
+        self.collectors: list[str] = demo.groups("log_collector")
+        tls = demo.directory / "tls"
+        self.admin = "".join((tls / f"logs-admin.{end}").read_text() for end in ("pem", "key"))
+        self.users = {
+            name: (user, demo.secrets[f"logs_{name}_password"])
+            for name, user in {"writer": "log-writer", "reader": "log-reader"}.items()
+        }
+
+    def request(
+        self, method: str, path: str, *, user: str = "", certificate: str = "", body: Any = None,
+        lines: Sequence[Any] = (),
+    ) -> tuple[int, Any]:  # fmt: skip
+        store = self.stores[0]
+        given = {
+            "url": f"https://{self.demo.hosts[store]}:9200{path}", "method": method,
+            "user": self.users.get(user), "certificate": certificate,
+            "body": "" if body is None else json.dumps(body),
+            "lines": "".join(json.dumps(line) + "\n" for line in lines),
+        }  # fmt: skip
+        said = self.demo.shell(store, f"python3 -c '{REQUEST}'", stdin=json.dumps(given).encode())
+        status, text = json.loads(said)
+        with contextlib.suppress(json.JSONDecodeError):
+            return status, json.loads(text)
+        return status, text
+
+    def find(self, text: str, *options: str, through: str = "") -> list[dict[str, Any]]:
+        command = f"logs find --json --lines 10000 {' '.join(options)} '{text}'"
+        said = self.demo.shell(through or self.stores[0], command)
+        return json.loads(said)["lines"]
+
+    def write(self, hosts: Sequence[str], token: str, lines: int, rate: float) -> None:
+        """Numbered lines on each of the hosts at once."""
+        given = {"tag": TAG, "token": token, "lines": lines, "rate": rate}
+        self.demo.on(
+            hosts, f"python3 -c '{WRITE}'", stdin=json.dumps(given).encode(),
+            timeout=int(lines / rate) + 60,
+        )  # fmt: skip
+
+    def duplicates(self) -> int:
+        """Lines that came to the store again: collectors count them, each from its start on."""
+        count = 0
+        script = "cat /var/lib/log-collector/statistics.json"
+        for said in self.demo.on(self.collectors, script, check=False).values():
+            before = 0
+            for number in map(int, re.findall(r'"response.duplicate": ?(\d+)', said)):
+                count += number - before if number >= before else number
+                before = number
+        return count
+
+
+@pytest.fixture(scope="module")
+def logs(demo) -> Logs:
+    return Logs(demo)
+
+
+def token() -> str:
+    return f"t{secrets.token_hex(8)}"
+
+
+# --- a line is found
+
+
+def test_a_line_of_each_host_is_found_within_seconds(demo, logs) -> None:
+    """From the call of logger to a search at another site's node."""
+    mark = token()
+    hosts = list(demo.hosts)
+    began = time.time()
+    demo.on(hosts, f"logger -t {TAG} -p daemon.warning '{mark} of '$(hostname)")
+    logged = time.time()
+
+    def all_there() -> dict[str, dict[str, Any]]:
+        found = {line["host.name"]: line for line in logs.find(mark, through=logs.stores[-1])}
+        assert sorted(found) == sorted(hosts)
+        return found
+
+    found = eventually(all_there, 20, every=0.2)
+    seconds = time.time() - logged
+    print(f"seconds from log call to searchable: {seconds:.1f}")
+    for host, line in found.items():
+        site = demo.site_of(host)
+        assert line["message"] == f"{mark} of {host}"
+        assert line["cloud.region"] == site.name
+        assert line["service.name"] == TAG
+        assert line["log.level"] == "warning"
+        assert line["observer.name"] in site.gateways, "its own site's collector took it"
+        written = time.mktime(time.strptime(line["@timestamp"][:19], "%Y-%m-%dT%H:%M:%S"))
+        assert abs(written - time.timezone - began) < 10, line["@timestamp"]
+        assert line["event.ingested"] >= line["@timestamp"][:19]
+    assert seconds <= 5
+
+
+def test_services_are_found_by_name_and_host(demo, logs) -> None:
+    """What they write goes to the journal, whichever way, and from there to the store."""
+    (host,) = [name for name in demo.storage if name in demo.sites["bari"].hosts]
+    demo.shell(host, "systemctl restart swift-object-auditor.service")
+
+    def found() -> None:
+        lines = logs.find("auditor", "--host", host, "--service", "systemd", "--minutes", "5")
+        assert lines
+        assert {line["host.name"] for line in lines} == {host}
+
+    eventually(found, 10)
+
+
+SECRETS = [
+    "X-Auth-Token: gAAAAABn{}",
+    "a token on its own, gAAAAABn{}, in a sentence",
+    "Authorization: Basic {}",
+    "{{'Authorization': 'Bearer {}'}}",
+    "GET /v1/AUTH_x/c?temp_url_sig={}&temp_url_expires=1",
+    "connect to mysql://keystone:{}@10.0.0.1/keystone",
+    "password={} for user x",
+    "AUTH PLAIN {}",
+    "AUTHENTICATE SCRAM-SHA-256 {}",
+    "eyJh{0}.{0}.{0} of a client",
+]
+
+
+def test_secrets_never_reach_the_store(demo, logs) -> None:
+    mark, secret = token(), secrets.token_hex(12)
+    lines = [f"{mark} {text.format(secret)}" for text in SECRETS]
+    demo.shell(demo.gateways[0], f"logger -t {TAG}", stdin="\n".join(lines).encode())
+
+    def there() -> list[dict[str, Any]]:
+        found = logs.find(mark)
+        assert len(found) == len(SECRETS)
+        return found
+
+    for line in eventually(there, 20):
+        assert secret not in json.dumps(line)
+        assert "***" in line["message"], line["message"]
+    assert logs.find(secret) == []
+    # The words around it are still there.
+    assert any("for user x" in line["message"] for line in there())
+
+
+# --- who may do what
+
+
+def test_nobody_may_do_more_than_needed(logs) -> None:
+    index = f"/logs-{time.strftime('%Y.%m.%d', time.gmtime())}"
+    create = [{"create": {"_index": index[1:], "_id": token()}}, {"message": "of a stranger"}]
+    search = ("GET", "/logs-*/_search")
+    for method, path in [search, ("GET", "/"), ("GET", "/_cluster/health"), ("POST", "/_bulk")]:
+        assert logs.request(method, path)[0] == 401, "anonymous"
+    assert logs.request(*search, user="reader")[0] == 200
+    assert logs.request(*search, user="writer")[0] == 403
+    for user in ("reader", "writer"):
+        assert logs.request("DELETE", index, user=user)[0] == 403
+        assert logs.request("POST", f"{index}/_delete_by_query", user=user,
+                            body={"query": {"match_all": {}}})[0] == 403  # fmt: skip
+        assert logs.request("GET", "/_plugins/_security/api/internalusers", user=user)[0] == 403
+        assert logs.request("PUT", "/other", user=user)[0] == 403
+    status, said = logs.request("POST", "/_bulk", user="reader", lines=create)
+    assert status == 403 or said["errors"], said
+
+
+def test_a_written_line_cannot_be_changed(logs) -> None:
+    """Who has the writer's password adds lines, and cannot write over one."""
+    index, name = f"logs-{time.strftime('%Y.%m.%d', time.gmtime())}", token()
+    create = [{"create": {"_index": index, "_id": name}}, {"message": name}]
+    status, said = logs.request("POST", "/_bulk", user="writer", lines=create)
+    assert status == 200 and not said["errors"], said
+    again = logs.request("POST", "/_bulk", user="writer", lines=create)[1]
+    assert again["items"][0]["create"]["status"] == 409, again
+    delete = [{"delete": {"_index": index, "_id": name}}]
+    gone = logs.request("POST", "/_bulk", user="writer", lines=delete)[1]
+    assert gone["items"][0]["delete"]["status"] == 403, gone
+
+
+def test_collectors_talk_to_known_hosts_only(demo, logs) -> None:
+    host, collector = demo.storage[0], logs.collectors[0]
+
+    def greet(certificate: str) -> str:
+        given = {"address": demo.hosts[collector], "certificate": certificate}
+        return demo.shell(host, f"python3 -c '{GREET}'", stdin=json.dumps(given).encode())
+
+    own = demo.shell(host, "cat /etc/log-shipper/certificate.pem /etc/log-shipper/key.pem")
+    assert "200 OK" in greet(own)
+    stranger = "".join(signed_by_the_demo(demo.directory, "stranger.demo.test"))
+    assert "200 OK" not in greet(stranger), "of our own authority, with another name"
+    assert "200 OK" not in greet("")
+
+
+def test_only_the_backbone_reaches_them(demo, logs) -> None:
+    for host, port in [(logs.stores[0], 9200), (logs.stores[0], 9300), (logs.collectors[0], 6515)]:
+        with pytest.raises(OSError):
+            socket.create_connection((demo.hosts[host], port), timeout=2)
+
+
+def test_no_key_that_could_make_another_is_on_a_node(demo, logs) -> None:
+    authority = (demo.directory / "tls" / "ca.key").read_text().splitlines()[1]
+    admin = (demo.directory / "tls" / "logs-admin.key").read_text().splitlines()[1]
+    script = "grep -rlFf /dev/stdin /etc /var/lib /root /tmp /home; true"
+    given = f"{authority}\n{admin}\n".encode()
+    assert demo.on(logs.stores, script, stdin=given) == dict.fromkeys(logs.stores, "")
+
+
+# --- what administrators do
+
+
+def objects(demo, *options: str) -> Any:
+    run = demo.ansible(
+        "ansible-playbook", BACKBONE, "--limit", "log_store", "--tags", "elk_objects", *options,
+        timeout=300,
+    )  # fmt: skip
+    assert run.rc == 0, run.text
+    return sum(stats["changed"] for stats in run.stats.values())
+
+
+def test_what_somebody_changed_is_changed_back(demo, logs) -> None:
+    """The template, and the role of the reader, who may suddenly write."""
+    path = "/_index_template/logs"
+    _status, before = logs.request("GET", path, certificate=logs.admin)
+    body = before["index_templates"][0]["index_template"]
+    body["template"]["settings"]["index"]["number_of_replicas"] = "0"
+    assert logs.request("PUT", path, certificate=logs.admin, body=body)[0] == 200
+    role = "/_plugins/_security/api/roles/log-reader"
+    more = {"cluster_permissions": ["*"], "index_permissions": []}
+    assert logs.request("PUT", role, certificate=logs.admin, body=more)[0] == 200
+    assert objects(demo, "--check") == 1
+    assert objects(demo) == 1
+    _status, after = logs.request("GET", path, certificate=logs.admin)
+    settings = after["index_templates"][0]["index_template"]["template"]["settings"]["index"]
+    assert settings["number_of_replicas"] == "1"
+    _status, said = logs.request("GET", role, certificate=logs.admin)
+    assert said["log-reader"]["cluster_permissions"] == ["cluster:monitor/health"]
+    assert objects(demo) == 0
+
+
+def test_days_are_kept_as_long_as_declared(demo, logs) -> None:
+    """By the node that leads, however often and wherever its timer runs."""
+    days = demo.variables["_meta"]["hostvars"][logs.stores[0]]["elk_retention_days"]
+    kept, gone = (
+        f"logs-{time.strftime('%Y.%m.%d', time.gmtime(time.time() - 86400 * age))}"
+        for age in (days, days + 1)
+    )
+    for index in (kept, gone):
+        assert logs.request("PUT", f"/{index}", certificate=logs.admin)[0] in (200, 400), index
+    demo.on(logs.stores, "systemctl start elk-upkeep.service")
+    assert logs.request("HEAD", f"/{gone}", certificate=logs.admin)[0] == 404
+    assert logs.request("DELETE", f"/{kept}", certificate=logs.admin)[0] == 200
+
+
+# --- none is lost
+
+
+@pytest.fixture
+def whole(demo, logs) -> Iterator[None]:
+    """Everything runs again afterwards."""
+    yield
+    heal = """
+        nft delete table inet demo_test 2>/dev/null
+        umount --lazy /var/lib/log-shipper 2>/dev/null
+        systemctl reset-failed log-collector opensearch log-shipper log-shipper-gate 2>/dev/null
+        for unit in opensearch log-collector log-shipper-gate log-shipper; do
+            [ "$(systemctl is-enabled $unit 2>/dev/null)" != enabled ] || systemctl start $unit
+        done
+        true
+    """
+    demo.on(list(demo.hosts), heal, timeout=90)
+    green(logs)
+
+
+def green(logs: Logs, seconds: float = 90) -> None:
+    def look() -> None:
+        status, said = logs.request("GET", "/_cluster/health", certificate=logs.admin)
+        assert status == 200 and said["status"] == "green", said
+
+    eventually(look, seconds)
+
+
+def account(logs: Logs, mark: str, hosts: Sequence[str], lines: int, seconds: float) -> float:
+    """Wait until each line of each host is there; say what is missing otherwise."""
+    began = time.monotonic()
+
+    def look() -> None:
+        found: dict[str, list[int]] = {host: [] for host in hosts}
+        for line in logs.find(mark):
+            found[line["host.name"]].append(int(line["message"].split()[1]))
+        missing = {
+            host: sorted(set(range(lines)) - set(numbers)) for host, numbers in found.items()
+        }
+        assert not any(missing.values()), {h: (len(n), n[:10]) for h, n in missing.items() if n}
+        assert sum(map(len, found.values())) == lines * len(hosts), "each of them once"
+
+    eventually(look, seconds)
+    return time.monotonic() - began
+
+
+def report(what: str, mark: Mapping[str, Any]) -> None:
+    print(f"{what}: " + ", ".join(f"{name} {value}" for name, value in mark.items()))
+
+
+@pytest.mark.drill
+def test_no_line_is_lost_when_a_collector_and_a_node_die(demo, logs, whole) -> None:
+    """While all hosts write: a collector is killed with what it has in hand, then a node stops."""
+    mark, lines, rate, hosts = token(), 400, 20, list(demo.hosts)
+    before = logs.duplicates()
+    writer = threading.Thread(target=logs.write, args=(hosts, mark, lines, rate))
+    writer.start()
+    time.sleep(4)
+    demo.shell(logs.collectors[0], "systemctl kill --signal KILL log-collector.service")
+    time.sleep(3)
+    demo.shell(logs.stores[-1], "systemctl kill --signal KILL opensearch.service", timeout=90)
+    time.sleep(5)
+    demo.shell(logs.stores[-1], "systemctl start opensearch.service", timeout=90)
+    writer.join()
+    seconds = account(logs, mark, hosts, lines, 90)
+    report(
+        "collector killed, node killed",
+        {"lines": lines * len(hosts), "lost": 0, "sent again": logs.duplicates() - before,
+         "seconds until all were found": round(seconds, 1)},
+    )  # fmt: skip
+
+
+CUT = """
+    nft -f - <<RULES
+table inet demo_test {
+    chain input { type filter hook input priority -20; iif lo accept; tcp dport 22 accept; drop; }
+    chain output { type filter hook output priority -20; oif lo accept; tcp sport 22 accept; drop; }
+}
+RULES
+"""
+
+
+@pytest.mark.drill
+@pytest.mark.settings
+def test_no_line_is_lost_when_a_site_is_cut_off(demo, logs, whole) -> None:
+    mark, lines, rate, hosts = token(), 1200, 20, list(demo.hosts)
+    before = logs.duplicates()
+    away = list(demo.site_of(logs.stores[-1]).hosts)
+    writer = threading.Thread(target=logs.write, args=(hosts, mark, lines, rate))
+    writer.start()
+    time.sleep(5)
+    demo.on(away, CUT)
+    time.sleep(30)
+    demo.on(away, "nft delete table inet demo_test")
+    writer.join()
+    seconds = account(logs, mark, hosts, lines, 180)
+    report(
+        "site cut off for 30 s",
+        {"lines": lines * len(hosts), "lost": 0, "sent again": logs.duplicates() - before,
+         "seconds until all were found": round(seconds, 1)},
+    )  # fmt: skip
+
+
+@pytest.mark.drill
+@pytest.mark.settings
+def test_no_line_is_lost_with_a_full_disk_and_no_collector(demo, logs, whole) -> None:
+    """A shipper that cannot write down where it was, is killed, and has nobody to send to."""
+    mark, lines, rate = token(), 600, 20
+    host = demo.storage[0]
+    full = """
+        mkdir -p /run/full && mount -t tmpfs -o size=64k none /run/full
+        cp -a /var/lib/log-shipper/. /run/full
+        chown log-shipper: /run/full && chmod 700 /run/full
+        mount --move /run/full /var/lib/log-shipper
+        dd if=/dev/zero of=/var/lib/log-shipper/junk bs=4k 2>/dev/null || true
+    """
+    writer = threading.Thread(target=logs.write, args=([host], mark, lines, rate))
+    writer.start()
+    time.sleep(3)
+    demo.shell(host, full)
+    time.sleep(3)
+    demo.on(logs.collectors, "systemctl stop log-collector.service", timeout=60)
+    time.sleep(3)
+    demo.shell(host, "systemctl kill --signal KILL log-shipper.service")
+    time.sleep(6)
+    demo.shell(host, "systemctl kill --signal KILL log-shipper.service")
+    demo.on(logs.collectors, "systemctl start log-collector.service", timeout=60)
+    writer.join()
+    seconds = account(logs, mark, [host], lines, 90)
+    report(
+        "disk full, no collector, shipper killed twice",
+        {"lines": lines, "lost": 0, "seconds until all were found": round(seconds, 1)},
+    )
