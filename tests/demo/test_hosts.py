@@ -73,7 +73,7 @@ def units_of(demo, host: str) -> set[str]:
     for group, unit in (("keystone", "keystone.service"), ("database", "mariadb.service")):
         if host in demo.groups(group):
             wished.add(unit)
-    return wished | names_of(demo, host)
+    return wished | names_of(demo, host) | logs_of(demo, host)
 
 
 def names_of(demo, host: str) -> set[str]:
@@ -84,6 +84,16 @@ def names_of(demo, host: str) -> set[str]:
     if host in demo.groups("dns_primary"):
         return {"named.service", "dns-upkeep.timer"}
     return {"named.service"} if host in demo.groups("dns_standby") else set()
+
+
+def logs_of(demo, host: str) -> set[str]:
+    """Every host ships; some collect, some store."""
+    wished = {"log-shipper.service", "log-shipper-gate.service"}
+    if host in demo.groups("log_collector"):
+        wished.add("log-collector.service")
+    if host in demo.groups("log_store"):
+        wished |= {"opensearch.service", "elk-upkeep.timer"}
+    return wished
 
 
 # --- services
@@ -182,7 +192,7 @@ def test_hosts_of_the_federation_reach_memcached(demo) -> None:
 def test_strangers_reach_only_what_is_public(demo) -> None:
     """This machine has an address in each site's network, and is no host of the federation."""
     own = [port for pair in KINDS.values() for port in pair]
-    private = (*own, 873, 11211, 3306, 4444, 4567, 4568, 5001, 8081)
+    private = (*own, 873, 11211, 3306, 4444, 4567, 4568, 5001, 6515, 6516, 8081, 9200, 9300)
     wished = {}
     for name, address in demo.hosts.items():
         gates = PUBLIC if name in demo.gateways else ()
@@ -207,7 +217,11 @@ def test_strangers_reach_only_what_is_public(demo) -> None:
 def test_no_service_listens_where_it_should_not(demo) -> None:
     strange = []
     for name, address in demo.hosts.items():
-        allowed = {"0.0.0.0:22", "[::]:22"}
+        allowed = {"0.0.0.0:22", "[::]:22", "127.0.0.1:6516"}
+        if name in demo.groups("log_collector"):
+            allowed |= {f"{address}:6515"}
+        if name in demo.groups("log_store"):
+            allowed |= {f"[::ffff:{address}]:{port}" for port in (9200, 9300)}
         if name in demo.storage:
             allowed |= {f"{address}:{port}" for pair in KINDS.values() for port in pair}
             allowed |= {f"{address}:873"}

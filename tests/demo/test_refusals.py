@@ -250,6 +250,58 @@ REFUSALS = [
         "swift_rings_builder must name a host of the inventory (it is 'nobody')",
         swift_rings_builder="nobody",
     ),
+    Refusal(
+        "logs that are kept for no day",
+        "elk",
+        "bari-st1",
+        {"elk_retention_days": 0},
+        ("elk_retention_days is from 1 on",),
+    ),
+    Refusal(
+        "log store of two nodes",
+        "elk",
+        "bari-st1",
+        {
+            "elk_nodes": {
+                f"{site}-st1": {"address": f"192.0.2.{number}", "subject": f"CN={site}-st1"}
+                for number, site in enumerate(("bari", "cnaf"))
+            }
+        },
+        ("elk_nodes has 2 nodes", "their number must be odd"),
+    ),
+    Refusal(
+        "log store with the host's whole memory",
+        "elk",
+        "bari-st1",
+        {"elk_heap_mb": 10**6},
+        ("elk_heap_mb is 1000000: bari-st1 has", "the heap may have from 256 MiB to half of it"),
+    ),
+    Refusal(
+        "log store removed unasked",
+        "elk",
+        "bari-st1",
+        {"elk_state": "absent"},
+        ("bari-st1 is a node of the log store", "elk_allow_data_loss=true"),
+    ),
+    gateway(
+        "collector for nobody",
+        "log_collector",
+        "log_collector_peers must name the shippers",
+        log_collector_peers=[],
+    ),
+    gateway(
+        "shipper without a key",
+        "log_shipper",
+        "log_shipper_private_key must hold PEM text",
+        log_shipper_private_key="",
+    ),
+    gateway(
+        "secret that would be found again and again",
+        "log_shipper",
+        "The pattern 'badges' needs",
+        "must not match '***'",
+        log_shipper_more_secrets=[{"name": "badges", "before": "badge=", "secret": ".*"}],
+    ),
     central(
         "rings forgotten unasked",
         "swift_rings",
@@ -286,11 +338,12 @@ def expect(run: Any, *says: str) -> None:
 # Configuration, and when each service was started. What a timer starts is left out.
 SNAPSHOT = """
     for path in /etc/swift /etc/nftables.conf /etc/haproxy /etc/keystone /etc/fstab \
-        /etc/memcached.conf /etc/mysql /etc/rsyncd.conf; do
+        /etc/memcached.conf /etc/mysql /etc/rsyncd.conf /etc/opensearch /etc/log-collector \
+        /etc/log-shipper; do
         [ ! -e "$path" ] || find "$path" -type f -exec sha256sum {} + -o -type l -printf '%p %l\\n'
     done | sort
     systemctl list-units --plain --no-legend --type=service --state=running |
-        cut -d ' ' -f 1 | grep -E 'swift|keystone|haproxy|memcached|mariadb|rsync' | sort |
+        cut -d ' ' -f 1 | grep -E 'swift|keystone|haproxy|memcached|mariadb|rsync|opensearch|log-' | sort |
         xargs systemctl show --property Id,ActiveEnterTimestampMonotonic,MainPID
     findmnt --noheadings --output TARGET,SOURCE --types xfs
     nft list ruleset | sha256sum
