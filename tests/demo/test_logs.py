@@ -4,13 +4,14 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import contextlib
 import json
 import re
 import secrets
-import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -345,48 +346,65 @@ def green(logs: Logs, seconds: float = 90) -> None:
     eventually(look, seconds)
 
 
-def account(logs: Logs, mark: str, hosts: Sequence[str], lines: int, seconds: float) -> float:
-    """Wait until each line of each host is there; say what is missing otherwise."""
+@contextlib.contextmanager
+def writing(
+    logs: Logs, hosts: Sequence[str], lines: int, rate: float, *, within: float
+) -> Iterator[None]:
+    """Hosts write numbered lines while something is done to them; each must be found, once."""
+    mark, before = token(), logs.duplicates()
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        written = pool.submit(logs.write, hosts, mark, lines, rate)
+        time.sleep(3)
+        yield
+        written.result()
     began = time.monotonic()
+    wished = Counter((host, number) for host in hosts for number in range(lines))
+    found: Counter[tuple[str, int]] = Counter()
 
     def look() -> None:
-        found: dict[str, list[int]] = {host: [] for host in hosts}
-        for line in logs.find(mark):
-            found[line["host.name"]].append(int(line["message"].split()[1]))
-        missing = {
-            host: sorted(set(range(lines)) - set(numbers)) for host, numbers in found.items()
-        }
-        assert not any(missing.values()), {h: (len(n), n[:10]) for h, n in missing.items() if n}
-        assert sum(map(len, found.values())) == lines * len(hosts), "each of them once"
+        found.clear()
+        found.update((one["host.name"], int(one["message"].split()[1])) for one in logs.find(mark))
+        lost = wished - found
+        assert not lost, f"{lost.total()} of {wished.total()} lines lost: {sorted(lost)[:10]}"
 
-    eventually(look, seconds)
-    return time.monotonic() - began
-
-
-def report(what: str, mark: Mapping[str, Any]) -> None:
-    print(f"{what}: " + ", ".join(f"{name} {value}" for name, value in mark.items()))
+    eventually(look, within)
+    seconds = time.monotonic() - began
+    print(
+        f"{wished.total()} lines written, {(wished - found).total()} lost, {logs.duplicates() - before} "
+        f"sent again; all found {seconds:.1f} s after the last was written"
+    )
+    assert found == wished, "each of them once"
 
 
 @pytest.mark.drill
 def test_no_line_is_lost_when_a_collector_and_a_node_die(demo, logs, whole) -> None:
     """While all hosts write: a collector is killed with what it has in hand, then a node stops."""
-    mark, lines, rate, hosts = token(), 400, 20, list(demo.hosts)
-    before = logs.duplicates()
-    writer = threading.Thread(target=logs.write, args=(hosts, mark, lines, rate))
-    writer.start()
-    time.sleep(4)
-    demo.shell(logs.collectors[0], "systemctl kill --signal KILL log-collector.service")
-    time.sleep(3)
-    demo.shell(logs.stores[-1], "systemctl kill --signal KILL opensearch.service", timeout=90)
-    time.sleep(5)
-    demo.shell(logs.stores[-1], "systemctl start opensearch.service", timeout=90)
-    writer.join()
-    seconds = account(logs, mark, hosts, lines, 90)
-    report(
-        "collector killed, node killed",
-        {"lines": lines * len(hosts), "lost": 0, "sent again": logs.duplicates() - before,
-         "seconds until all were found": round(seconds, 1)},
-    )  # fmt: skip
+    with writing(logs, list(demo.hosts), 400, 20, within=90):
+        demo.shell(logs.collectors[0], "systemctl kill --signal KILL log-collector.service")
+        time.sleep(3)
+        demo.shell(logs.stores[-1], "systemctl kill --signal KILL opensearch.service")
+        time.sleep(5)
+        demo.shell(logs.stores[-1], "systemctl start opensearch.service", timeout=90)
+
+
+@pytest.mark.settings
+def test_a_burst_is_written_whole(demo, logs) -> None:
+    """As fast as one host's services can write; nobody limits them."""
+    mark, lines, host = token(), 20000, demo.storage[0]
+    began = time.monotonic()
+    logs.write([host], mark, lines, 10**6)
+    written = time.monotonic() - began
+
+    def all_there() -> None:
+        said = demo.shell(logs.stores[0], f"logs find --json --lines 0 '{mark}'")
+        assert json.loads(said)["total"] == lines
+
+    eventually(all_there, 120, every=0.5)
+    seconds = time.monotonic() - began
+    print(
+        f"{lines} lines of one host written in {written:.1f} s, all found after {seconds:.1f} s: "
+        f"{lines / seconds:.0f} per second"
+    )
 
 
 CUT = """
@@ -402,29 +420,17 @@ RULES
 @pytest.mark.drill
 @pytest.mark.settings
 def test_no_line_is_lost_when_a_site_is_cut_off(demo, logs, whole) -> None:
-    mark, lines, rate, hosts = token(), 1200, 20, list(demo.hosts)
-    before = logs.duplicates()
     away = list(demo.site_of(logs.stores[-1]).hosts)
-    writer = threading.Thread(target=logs.write, args=(hosts, mark, lines, rate))
-    writer.start()
-    time.sleep(5)
-    demo.on(away, CUT)
-    time.sleep(30)
-    demo.on(away, "nft delete table inet demo_test")
-    writer.join()
-    seconds = account(logs, mark, hosts, lines, 180)
-    report(
-        "site cut off for 30 s",
-        {"lines": lines * len(hosts), "lost": 0, "sent again": logs.duplicates() - before,
-         "seconds until all were found": round(seconds, 1)},
-    )  # fmt: skip
+    with writing(logs, list(demo.hosts), 1000, 20, within=180):
+        demo.on(away, CUT)
+        time.sleep(30)
+        demo.on(away, "nft delete table inet demo_test")
 
 
 @pytest.mark.drill
 @pytest.mark.settings
 def test_no_line_is_lost_with_a_full_disk_and_no_collector(demo, logs, whole) -> None:
     """A shipper that cannot write down where it was, is killed, and has nobody to send to."""
-    mark, lines, rate = token(), 600, 20
     host = demo.storage[0]
     full = """
         mkdir -p /run/full && mount -t tmpfs -o size=64k none /run/full
@@ -433,20 +439,12 @@ def test_no_line_is_lost_with_a_full_disk_and_no_collector(demo, logs, whole) ->
         mount --move /run/full /var/lib/log-shipper
         dd if=/dev/zero of=/var/lib/log-shipper/junk bs=4k 2>/dev/null || true
     """
-    writer = threading.Thread(target=logs.write, args=([host], mark, lines, rate))
-    writer.start()
-    time.sleep(3)
-    demo.shell(host, full)
-    time.sleep(3)
-    demo.on(logs.collectors, "systemctl stop log-collector.service", timeout=60)
-    time.sleep(3)
-    demo.shell(host, "systemctl kill --signal KILL log-shipper.service")
-    time.sleep(6)
-    demo.shell(host, "systemctl kill --signal KILL log-shipper.service")
-    demo.on(logs.collectors, "systemctl start log-collector.service", timeout=60)
-    writer.join()
-    seconds = account(logs, mark, [host], lines, 90)
-    report(
-        "disk full, no collector, shipper killed twice",
-        {"lines": lines, "lost": 0, "seconds until all were found": round(seconds, 1)},
-    )
+    with writing(logs, [host], 600, 20, within=90):
+        demo.shell(host, full)
+        time.sleep(3)
+        demo.on(logs.collectors, "systemctl stop log-collector.service", timeout=60)
+        time.sleep(3)
+        demo.shell(host, "systemctl kill --signal KILL log-shipper.service")
+        time.sleep(6)
+        demo.shell(host, "systemctl kill --signal KILL log-shipper.service")
+        demo.on(logs.collectors, "systemctl start log-collector.service", timeout=60)

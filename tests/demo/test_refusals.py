@@ -343,7 +343,8 @@ SNAPSHOT = """
         [ ! -e "$path" ] || find "$path" -type f -exec sha256sum {} + -o -type l -printf '%p %l\\n'
     done | sort
     systemctl list-units --plain --no-legend --type=service --state=running |
-        cut -d ' ' -f 1 | grep -E 'swift|keystone|haproxy|memcached|mariadb|rsync|opensearch|log-' | sort |
+        cut -d ' ' -f 1 | sort |
+        grep -E 'swift|keystone|haproxy|memcached|mariadb|rsync|opensearch|log-' |
         xargs systemctl show --property Id,ActiveEnterTimestampMonotonic,MainPID
     findmnt --noheadings --output TARGET,SOURCE --types xfs
     nft list ruleset | sha256sum
