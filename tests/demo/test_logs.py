@@ -370,8 +370,9 @@ def writing(
     eventually(look, within)
     seconds = time.monotonic() - began
     print(
-        f"{wished.total()} lines written, {(wished - found).total()} lost, {logs.duplicates() - before} "
-        f"sent again; all found {seconds:.1f} s after the last was written"
+        f"{wished.total()} lines written, {(wished - found).total()} lost, "
+        f"{logs.duplicates() - before} sent again; "
+        f"all found {seconds:.1f} s after the last was written"
     )
     assert found == wished, "each of them once"
 
