@@ -112,7 +112,8 @@ heal() {
     done
     # What is enabled and does not run, although all that it waits for is there.
     for unit in $(systemctl list-units --all --plain --no-legend --type service --state failed,inactive \
-        'swift*' 'keystone*' haproxy.service memcached.service mariadb.service rsync.service | awk '{print $1}'); do
+        'swift*' 'keystone*' haproxy.service memcached.service mariadb.service rsync.service \
+        opensearch.service 'log-*' | awk '{print $1}'); do
         [ "$(systemctl is-enabled "$unit" 2>/dev/null)" = enabled ] || continue
         systemctl start "$unit" || { echo "$unit does not start: see journalctl --unit $unit" >&2; wrong=1; }
         [ "$(systemctl is-active "$unit")" != active ] || echo "started $unit"
