@@ -298,7 +298,7 @@ REFUSALS = [
     gateway(
         "secret that would be found again and again",
         "log_shipper",
-        "The pattern 'badges' needs",
+        "log_shipper_more_secrets: 'badges'",
         "must not match '***'",
         log_shipper_more_secrets=[{"name": "badges", "before": "badge=", "secret": ".*"}],
     ),

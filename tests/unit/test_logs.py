@@ -96,12 +96,14 @@ class Site:
         self.servers: dict[str, asyncio.Server] = {}
         self.collectors: list[dict[str, Any]] = []
         self.silent: set[str] = set()
+        self.answer = "1 rsp 6 200 OK\n"
 
     async def collector(self, name: str, *, certificate: str = "", port: int = 0) -> None:
         async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            while await reader.read(100):
+            while said := await reader.read(100):
                 if name not in self.silent:
-                    writer.write(name.encode())
+                    opens = said.startswith(b"1 open ")
+                    writer.write(self.answer.encode() if opens else name.encode())
                     await writer.drain()
             writer.close()
 
@@ -175,6 +177,17 @@ def test_one_with_a_wrong_name_never_gets_the_connection(site) -> None:
         assert await ask() == "other"
 
     asyncio.run(story())
+
+
+def test_one_that_does_not_want_this_host_is_said(site, capsys) -> None:
+    async def story() -> None:
+        await site.collector("own")
+        site.answer = "1 rsp 12 500 go away\n"
+        ask = await site.gate()
+        assert await ask() != "own"
+
+    asyncio.run(story())
+    assert "own: it refuses this host" in capsys.readouterr().out
 
 
 def test_one_that_accepts_and_hangs_is_passed_over(site) -> None:

@@ -5,8 +5,8 @@
 
 rsyslog knows one collector, this gate: it tries for ever, and loses no line between two actions.
 What it meets behind the gate must be right, though: at a wrong certificate it gives up for good.
-So each collector is asked for its certificate here before it gets the connection, which also tells
-one that hangs from one that lives.
+So each collector is greeted here before it gets the connection, which also tells one that hangs
+from one that lives.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from typing import Any
 PATIENCE = 10.0
 # For a handshake, and between two looks whether a better collector is back.
 HANDSHAKE, BETTER = 3.0, 30.0
+OFFER = b"relp_version=0\nrelp_software=log-shipper-gate\ncommands=syslog"
 
 
 class Gate:
@@ -43,15 +44,27 @@ class Gate:
 
     async def fault(self, collector: dict[str, Any]) -> str:
         """Why a collector cannot be used; nothing if it can."""
-        there = (collector["address"], collector["port"])
         try:
-            _reader, writer = await asyncio.wait_for(
-                asyncio.open_connection(*there, ssl=self.tls, server_hostname=collector["name"]),
-                HANDSHAKE,
-            )
+            return await asyncio.wait_for(self.greet(collector), HANDSHAKE)
         except (OSError, asyncio.TimeoutError) as error:
             return str(error) or "no answer"
-        writer.close()
+
+    async def greet(self, collector: dict[str, Any]) -> str:
+        """Begin and end a session, as the shipper would."""
+        reader, writer = await asyncio.open_connection(
+            collector["address"],
+            collector["port"],
+            ssl=self.tls,
+            server_hostname=collector["name"],
+        )
+        try:
+            writer.write(b"1 open %d %s\n" % (len(OFFER), OFFER))
+            if b"200 OK" not in (said := await reader.read(1000)):
+                return f"it refuses this host {said.decode(errors='replace')}".rstrip()
+            writer.write(b"2 close 0\n")
+            await reader.read(1000)
+        finally:
+            writer.close()
         return ""
 
     async def choose(self, before: int) -> int | None:
@@ -70,6 +83,9 @@ class Gate:
         """One connection of the shipper, from its first byte to its end."""
         writers = [writer]
         try:
+            first = await reader.read(65536)
+            if not first:
+                return
             place = await self.choose(len(self.collectors))
             if place is None:
                 return
@@ -77,6 +93,7 @@ class Gate:
             there = await asyncio.open_connection(collector["address"], collector["port"])
             writers.append(there[1])
             self.say(f"to {collector['name']}")
+            there[1].write(first)
             passage = Passage()
             ways = [
                 asyncio.ensure_future(passage.carry(reader, there[1], asked=True)),
@@ -106,7 +123,7 @@ class Passage:
     """The bytes of one connection, and since when they wait for an answer."""
 
     def __init__(self) -> None:
-        self.waiting: float | None = None
+        self.waiting: float | None = time.monotonic()
 
     async def carry(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, asked: bool
