@@ -25,7 +25,7 @@ import json, sys, syslog, time
 given = json.load(sys.stdin)
 syslog.openlog(given["tag"])
 for number in range(given["lines"]):
-    syslog.syslog(f"{given['token']} {number}")
+    syslog.syslog(given["token"] + f" {number}")
     time.sleep(1 / given["rate"])
 """
 # One request to the store from one of its own hosts, since nobody else reaches it.

@@ -81,35 +81,38 @@ class Gate:
 
     async def lead(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection of the shipper, from its first byte to its end."""
-        writers = [writer]
         try:
             first = await reader.read(65536)
-            if not first:
-                return
-            place = await self.choose(len(self.collectors))
-            if place is None:
-                return
-            collector = self.collectors[place]
-            there = await asyncio.open_connection(collector["address"], collector["port"])
-            writers.append(there[1])
-            self.say(f"to {collector['name']}")
-            there[1].write(first)
-            passage = Passage()
-            ways = [
-                asyncio.ensure_future(passage.carry(reader, there[1], asked=True)),
-                asyncio.ensure_future(passage.carry(there[0], writer, asked=False)),
-                asyncio.ensure_future(passage.watch()),
-                asyncio.ensure_future(self.better(place)),
-            ]
-            done, rest = await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
-            for way in rest:
-                way.cancel()
-            self.say(f"no longer to {collector['name']}: {done.pop().result()}")
+            place = await self.choose(len(self.collectors)) if first else None
+            ended = "" if place is None else await self.join(first, reader, writer, place)
         except OSError as error:
-            self.say(str(error))
-        finally:
-            for one in writers:
-                one.transport.abort()
+            ended = str(error)
+        writer.transport.abort()
+        if ended:
+            # Once the connection is gone: the shipper notices with its next line, which is this one.
+            await asyncio.sleep(0.1)
+            self.say(ended)
+
+    async def join(
+        self, first: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, place: int
+    ) -> str:
+        """Carry bytes between the shipper and a collector; why it ended."""
+        collector = self.collectors[place]
+        there = await asyncio.open_connection(collector["address"], collector["port"])
+        self.say(f"to {collector['name']}")
+        there[1].write(first)
+        passage = Passage()
+        ways = [
+            asyncio.ensure_future(passage.carry(reader, there[1], asked=True)),
+            asyncio.ensure_future(passage.carry(there[0], writer, asked=False)),
+            asyncio.ensure_future(passage.watch()),
+            asyncio.ensure_future(self.better(place)),
+        ]
+        done, rest = await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+        for way in rest:
+            way.cancel()
+        there[1].transport.abort()
+        return f"no longer to {collector['name']}: {done.pop().result()}"
 
     async def better(self, place: int) -> str:
         """Wait until a collector that should rather be used is back."""
