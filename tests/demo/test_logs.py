@@ -107,7 +107,7 @@ class Logs:
     def find(self, text: str, *options: str, service: str = TAG) -> list[dict[str, Any]]:
         """Lines of a service, for sudo logs what it is asked to look for."""
         command = f"logs find --json --lines 10000 --service {service} {' '.join(options)} '{text}'"
-        return json.loads(self.demo.shell(self.stores[-1], command))["lines"]
+        return json.loads(self.demo.shell(self.stores[0], command))["lines"]
 
     def write(self, hosts: Sequence[str], token: str, lines: int, rate: float) -> None:
         """Numbered lines on each of the hosts at once."""

@@ -87,11 +87,14 @@ class Gate:
             ended = "" if place is None else await self.join(first, reader, writer, place)
         except OSError as error:
             ended = str(error)
-        writer.transport.abort()
+        writer.close()
         if ended:
-            # Once the connection is gone: the shipper notices with its next line, which is this one.
+            # rsyslog finds out by its second line into a connection that is gone. On a host where
+            # nobody says anything, these are the two.
             await asyncio.sleep(0.1)
             self.say(ended)
+            await asyncio.sleep(0.5)
+            self.say("waits for the shipper")
 
     async def join(
         self, first: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, place: int
