@@ -426,15 +426,18 @@ def test_no_line_is_lost_with_a_full_disk_and_no_collector(demo, logs, whole) ->
     """A shipper that cannot write down where it was, is killed, and has nobody to send to."""
     host = demo.storage[0]
     full = """
-        mkdir -p /run/full && mount -t tmpfs -o size=64k none /run/full
-        cp -a /var/lib/log-shipper/. /run/full
-        chown log-shipper: /run/full && chmod 700 /run/full
-        mount --move /run/full /var/lib/log-shipper
-        dd if=/dev/zero of=/var/lib/log-shipper/junk bs=4k 2>/dev/null || true
+        set -e
+        cp -a /var/lib/log-shipper /run/demo-test
+        mount -t tmpfs -o size=64k none /var/lib/log-shipper
+        cp -a /run/demo-test/. /var/lib/log-shipper
+        rm -r /run/demo-test
+        chown log-shipper: /var/lib/log-shipper
+        ! dd if=/dev/zero of=/var/lib/log-shipper/junk bs=4k 2>/dev/null
+        systemctl kill --signal KILL log-shipper.service
     """
     with writing(logs, [host], 600, 20, within=90):
         demo.shell(host, full)
-        time.sleep(3)
+        time.sleep(6)
         demo.on(logs.collectors, "systemctl stop log-collector.service", timeout=60)
         time.sleep(3)
         demo.shell(host, "systemctl kill --signal KILL log-shipper.service")
