@@ -88,7 +88,7 @@ def names_of(demo, host: str) -> set[str]:
 
 def logs_of(demo, host: str) -> set[str]:
     """Every host ships; some collect, some store."""
-    wished = {"log-shipper.service", "log-shipper-gate.service"}
+    wished = {"log-shipper.service", "log-shipper-gate.service", "log-shipper-rotated.path"}
     if host in demo.groups("log_collector"):
         wished.add("log-collector.service")
     if host in demo.groups("log_store"):

@@ -326,7 +326,7 @@ def whole(demo, logs) -> Iterator[None]:
     yield
     heal = """
         nft delete table inet demo_test 2>/dev/null
-        umount --lazy /var/lib/log-shipper 2>/dev/null
+        umount --lazy /var/lib/log-shipper 2>/dev/null && systemctl kill --signal KILL log-shipper
         systemctl reset-failed log-collector opensearch log-shipper log-shipper-gate 2>/dev/null
         for unit in opensearch log-collector log-shipper-gate log-shipper; do
             [ "$(systemctl is-enabled $unit 2>/dev/null)" != enabled ] || systemctl start $unit
