@@ -275,7 +275,7 @@ def test_nobody_there_is_said_once(site, capsys) -> None:
 class FakeStore(http.server.BaseHTTPRequestHandler):
     """Answers to _bulk as it was told, once each; then takes everything, each identifier once."""
 
-    protocol_version = "HTTP/1.1"
+    protocol_version, timeout = "HTTP/1.1", 5
     answers: ClassVar[list[Any]] = []
     held: ClassVar[dict[str, str]] = {}
 
@@ -314,7 +314,8 @@ def writer(authority: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> I
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), FakeStore)
     tls = authority("localhost")
     tls.verify_mode = ssl.CERT_NONE
-    server.socket = tls.wrap_socket(server.socket, server_side=True)
+    # Shaking hands in the request's own thread: nobody who connects and is silent holds the others up.
+    server.socket = tls.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
     threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
     settings = {
         "stores": [f"localhost:{server.server_port}"], "user": "w", "password": "secret",
