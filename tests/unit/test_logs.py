@@ -314,7 +314,7 @@ def writer(authority: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> I
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), FakeStore)
     tls = authority("localhost")
     tls.verify_mode = ssl.CERT_NONE
-    # Shaking hands in the request's own thread: nobody who connects and is silent holds the others up.
+    # Hands are shaken in the request's own thread: who connects and is silent holds nobody up.
     server.socket = tls.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
     threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
     settings = {
