@@ -17,7 +17,7 @@ from typing import Any
 LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 DOMAIN = re.compile(rf"(?:{LABEL}\.)+{LABEL}")
 # RFC 5321's dot-string, in small letters: nothing that a parser of tables or headers reads as more.
-ADDRESS = re.compile(rf"[a-z0-9!#$%&'*+/=?^_`{{|}}~-]+(?:\.[a-z0-9!#$%&'*+/=?^_`{{|}}~-]+)*@(.+)")
+ADDRESS = re.compile(r"[a-z0-9!#$%&'*+/=?^_`{|}~-]+(?:\.[a-z0-9!#$%&'*+/=?^_`{|}~-]+)*@(.+)")
 IDENTITY = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?")
 # What goes into a tag of a record: RFC 7489 and RFC 8460 separate by ; and , and space.
 REPORTS = re.compile(r"[^\s;,!@]+@(.+)")

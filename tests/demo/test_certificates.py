@@ -42,6 +42,9 @@ PEBBLE = {
 START = """
     set -e
     export DEBIAN_FRONTEND=noninteractive
+    mkdir -p /root/acme
+    # A mail relay has one too.
+    command -v unbound >/dev/null || touch /root/acme/no-unbound
     printf '#!/bin/sh\\nexit 101\\n' >/usr/sbin/policy-rc.d; chmod 755 /usr/sbin/policy-rc.d
     apt-get install -y -qq --no-install-recommends pebble unbound >/dev/null 2>&1
     rm /usr/sbin/policy-rc.d
@@ -61,8 +64,12 @@ END
 """
 STOP = """
     systemctl stop test-pebble test-unbound
-    DEBIAN_FRONTEND=noninteractive apt-get purge -y -qq pebble unbound >/dev/null 2>&1
-    rm -rf /root/acme /etc/unbound /var/lib/unbound
+    export DEBIAN_FRONTEND=noninteractive
+    apt-get purge -y -qq pebble >/dev/null 2>&1
+    if [ -e /root/acme/no-unbound ]; then
+        apt-get purge -y -qq unbound >/dev/null 2>&1; rm -rf /etc/unbound /var/lib/unbound
+    fi
+    rm -rf /root/acme
 """
 
 
