@@ -195,8 +195,8 @@ def ringlife(tally: Tally) -> None:
 
 
 def settings(tally: Tally) -> None:
-    """Encryption at rest and limits, switched on over data and off again."""
-    pytest(tally, "settings: of the object storage", DEMO / "settings.xml", "tests/demo",
+    """Encryption, limits, authorities and transfers, switched on over data and off again."""
+    pytest(tally, "settings: switched on and off", DEMO / "settings.xml", "tests/demo",
            "-m", "settings")  # fmt: skip
 
 

@@ -33,7 +33,8 @@ def swift_convergence(
     rings = [
         Ring(
             name=plan["ring"],
-            pending=bool(plan["changed"]),
+            # Not whether its task counts as a change: it only looked.
+            pending=bool(plan["written"] or plan["removed"]),
             seconds_left=plan["min_part_seconds_left"],
             waiting=plan["retry_after"] > 0,
         )

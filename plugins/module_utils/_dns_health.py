@@ -88,9 +88,13 @@ def look(
     return result
 
 
-def records(addresses: Sequence[str], ttl: int) -> list[dict[str, Any]]:
-    """The record sets of the zone's own name."""
-    result = []
+def records(addresses: Sequence[str], ttl: int, challenge: str = "") -> list[dict[str, Any]]:
+    """The record sets of the zone: addresses, and where a certificate for its name is proved."""
+    values = [challenge.rstrip(".") + "."] if challenge else []
+    state = "present" if values else "absent"
+    result: list[dict[str, Any]] = [
+        {"name": "_acme-challenge", "type": "CNAME", "values": values, "ttl": ttl, "state": state}
+    ]
     for kind, version in (("A", 4), ("AAAA", 6)):
         values = [one for one in addresses if ipaddress.ip_address(one).version == version]
         state = "present" if values else "absent"

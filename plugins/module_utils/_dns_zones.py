@@ -53,14 +53,19 @@ class Grant:
     name: str  # absolute, without the last dot
     subtree: bool
     types: Mapping[str, int]
+    shared: bool = False
 
     def covers(self, name: str) -> bool:
         return self.name == name or (self.subtree and name.endswith("." + self.name))
 
     def overlaps(self, other: Grant) -> bool:
-        """Whether there is a name and a type that both may write."""
+        """Whether there is a name and a type that both may write, and one of them does not know."""
         same = self.covers(other.name) or other.covers(self.name)
-        return same and not set(self.types).isdisjoint(other.types)
+        return (
+            same
+            and not (self.shared and other.shared)
+            and not set(self.types).isdisjoint(other.types)
+        )
 
     def policy(self) -> str:
         """As a rule of BIND's update-policy."""
@@ -97,6 +102,7 @@ def grants(project: Mapping[str, Any], zone: str) -> Iterator[Grant]:
                 name=absolute(str(grant.get("name") or ""), own).lower(),
                 subtree=bool(grant.get("subtree", True)),
                 types=dict(grant["types"]),
+                shared=bool(grant.get("shared", False)),
             )
 
 
@@ -243,7 +249,8 @@ def _overlaps(what: str, rules: Sequence[Grant]) -> Iterator[str]:
                 both = ", ".join(sorted(set(one.types) & set(other.types)))
                 yield (
                     f"{what}: {one.key} at {one.name} and {other.key} at {other.name} overlap in"
-                    f" {both}: each could undo the other's records; narrow one of them"
+                    f" {both}: each could undo the other's records; narrow one of them, or give"
+                    " both 'shared: true'"
                 )
 
 

@@ -123,7 +123,7 @@ def _look(paths: Paths, params: Mapping[str, Any]) -> Restoration:
         refuse_multiple_moves(paths.ring, moves, parts)
     source, builder = _find(paths, params, current)
     if builder is None:
-        source, builder = params["ring_file"], _rebuilt(ring, params["min_part_hours"])
+        source, builder = params["ring_file"], _rebuilt(ring, params)
     if moves.replicas or source == params["ring_file"]:
         # When partitions moved is not known, or now: they stay for min_part_hours.
         builder._last_part_moves = array("B", bytes(parts))
@@ -178,10 +178,11 @@ def _unpacked(archive: str, name: str, source: str) -> List[Tuple[str, bytes]]:
         return []
 
 
-def _rebuilt(ring: Any, min_part_hours: int) -> Builder:
+def _rebuilt(ring: Any, params: Mapping[str, Any]) -> Builder:
     """A builder from a ring, as `swift-ring-builder <ring.gz> write_builder` makes it.
 
-    Lost are the times at which partitions moved, and the overload: the next plan sets it.
+    Lost are the times at which partitions moved, min_part_hours and the overload. The last two are
+    given, so that the next plan finds nothing to set and nothing to rebalance for it.
     """
     devices = [dict(dev, parts=0, parts_wanted=0) if dev else None for dev in ring.devs]
     for row in ring._replica2part2dev_id:
@@ -194,7 +195,8 @@ def _rebuilt(ring: Any, min_part_hours: int) -> Builder:
             {
                 "part_power": 32 - ring._part_shift,
                 "replicas": sum(map(len, ring._replica2part2dev_id)) / 2 ** (32 - ring._part_shift),
-                "min_part_hours": min_part_hours,
+                "min_part_hours": params["min_part_hours"],
+                "overload": params["overload"],
                 "parts": 2 ** (32 - ring._part_shift),
                 "devs": devices,
                 "devs_changed": False,

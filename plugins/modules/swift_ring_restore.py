@@ -15,8 +15,7 @@ description:
   - Takes the builder that is there, a backup in O(builder_dir), or one of O(archives), if it gives
     that very ring; an older one would move data back and forth.
   - Without any, makes one from the ring file, as C(swift-ring-builder write_builder) does. Lost
-    are the overload, which M(infn.cloud.swift_ring) sets again, and when partitions moved; so none
-    moves for O(min_part_hours).
+    is when partitions moved; so none moves for O(min_part_hours).
   - Where going back moves partitions, they stay for C(min_part_hours) too.
 options:
   ring:
@@ -48,6 +47,12 @@ options:
       - Hours for which a partition is not moved again, for a builder that is made from the ring.
     type: int
     default: 24
+  overload:
+    description:
+      - How much more than its weight a device takes to keep replicas apart, as a factor, V(0.1) for
+        10 %, for a builder that is made from the ring, which does not say it.
+    type: float
+    default: 0.0
   backups:
     description:
       - How many dated backups of this ring to keep in C(backups) below O(builder_dir).
@@ -136,6 +141,7 @@ ARGUMENTS = {
     # No secrets, but megabytes: no_log keeps them out of the journal.
     "archives": {"type": "list", "elements": "str", "default": [], "no_log": True},
     "min_part_hours": {"type": "int", "default": 24},
+    "overload": {"type": "float", "default": 0.0},
     "backups": {"type": "int", "default": 20},
     "allow_multiple_replica_moves": {"type": "bool", "default": False},
 }

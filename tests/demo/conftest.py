@@ -6,7 +6,9 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
+import datetime
 import functools
+import ipaddress
 import json
 import os
 import secrets
@@ -30,6 +32,9 @@ import swiftclient
 import testinfra
 import testinfra.host
 import yaml
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
@@ -221,7 +226,8 @@ class Demo:
 
     def module(self, host: str, name: str, /, **options: Any) -> dict[str, Any]:
         """Run one module on one host and give its result; it may have failed."""
-        run = self.ansible("ansible", host, "-m", f"infn.cloud.{name}", "-a", json.dumps(options))
+        given = ["-a", json.dumps(options)] if options else []
+        run = self.ansible("ansible", host, "-m", f"infn.cloud.{name}", *given)
         if host not in run.results:
             pytest.fail(f"{name} on {host} gave no result: {run.text}")
         return run.results[host]
@@ -330,6 +336,38 @@ def eventually(check: Callable[[], Any], seconds: float, every: float = 1.0) -> 
             if time.monotonic() > deadline:
                 raise
             time.sleep(every)
+
+
+def signed_by_the_demo(directory: Path, name: str) -> tuple[str, str]:
+    """A certificate of the demo's own authority for a name or an address, and its key."""
+    issuer = x509.load_pem_x509_certificate((directory / "ca.pem").read_bytes())
+    pem = (directory / "tls" / "ca.key").read_bytes()
+    signer: Any = serialization.load_pem_private_key(pem, None)
+    key = ec.generate_private_key(ec.SECP256R1())
+    now = datetime.datetime.now(datetime.timezone.utc)
+    try:
+        names = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(name))])
+    except ValueError:
+        names = x509.SubjectAlternativeName([x509.DNSName(name)])
+    issued_by = x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key())
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(x509.Name([]))
+        .issuer_name(issuer.subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(minutes=5))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(names, critical=True)
+        .add_extension(issued_by, critical=False)
+        .sign(signer, hashes.SHA256())
+    )
+    private = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    return made.public_bytes(serialization.Encoding.PEM).decode(), private.decode()
 
 
 def _settings(site: str) -> dict[str, str]:

@@ -8,22 +8,31 @@ it stops. It asks an Unbound that knows nothing but the demo's name servers.
 
 from __future__ import annotations
 
-import datetime
+import base64
+import contextlib
+import http.client
 import json
+import secrets
+import socket
+import ssl
+import threading
+import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives import serialization
 
 from tooling.names import project_key
 
-from .conftest import eventually
+from .conftest import eventually, signed_by_the_demo
 
-HOST = "bari-gw1"
+HOST = "bari-st1"
+GATEWAY = "bari-gw1"
+SITE = "bari"
 ZONE = "demo.test"
 # A certificate for a project's zone and all below it, and for a name whose challenge is delegated.
 DOMAINS = [f"cms.{ZONE}", f"*.cms.{ZONE}", f"shop.{ZONE}"]
@@ -42,9 +51,6 @@ PEBBLE = {
 START = """
     set -e
     export DEBIAN_FRONTEND=noninteractive
-    mkdir -p /root/acme
-    # A mail relay has one too.
-    command -v unbound >/dev/null || touch /root/acme/no-unbound
     printf '#!/bin/sh\\nexit 101\\n' >/usr/sbin/policy-rc.d; chmod 755 /usr/sbin/policy-rc.d
     apt-get install -y -qq --no-install-recommends pebble unbound >/dev/null 2>&1
     rm /usr/sbin/policy-rc.d
@@ -64,40 +70,49 @@ END
 """
 STOP = """
     systemctl stop test-pebble test-unbound
-    export DEBIAN_FRONTEND=noninteractive
-    apt-get purge -y -qq pebble >/dev/null 2>&1
-    if [ -e /root/acme/no-unbound ]; then
-        apt-get purge -y -qq unbound >/dev/null 2>&1; rm -rf /etc/unbound /var/lib/unbound
-    fi
-    rm -rf /root/acme
+    DEBIAN_FRONTEND=noninteractive apt-get purge -y -qq pebble unbound >/dev/null 2>&1
+    rm -rf /root/acme /etc/unbound /var/lib/unbound
 """
 
 
-def server_certificate(directory: Path) -> tuple[str, str]:
-    """A certificate of the demo's own authority for the test's, and its key."""
-    issuer = x509.load_pem_x509_certificate((directory / "ca.pem").read_bytes())
-    pem = (directory / "tls" / "ca.key").read_bytes()
-    signer: Any = serialization.load_pem_private_key(pem, None)
-    key = ec.generate_private_key(ec.SECP256R1())
-    now = datetime.datetime.now(datetime.timezone.utc)
-    names = x509.SubjectAlternativeName([x509.DNSName("localhost")])
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(x509.Name([]))
-        .issuer_name(issuer.subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(minutes=5))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(names, critical=True)
-        .sign(signer, hashes.SHA256())
+def ask_pebble(demo: Any, host: str, path: str) -> str:
+    """A page of what Pebble tells of itself."""
+    code = (
+        "import ssl, sys, urllib.request as u; c = ssl._create_unverified_context();"
+        " print(u.urlopen(sys.argv[1], context=c).read().decode())"
     )
-    private = key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
-    )
-    return made.public_bytes(serialization.Encoding.PEM).decode(), private.decode()
+    return str(demo.shell(host, f'python3 -c "{code}" https://localhost:15000/{path}'))
+
+
+@contextlib.contextmanager
+def pebble(demo: Any, host: str) -> Iterator[None]:
+    """An authority on a host, for that host, and a resolver that knows the demo's names."""
+    certificate, key = signed_by_the_demo(demo.directory, "localhost")
+    servers = "".join(f"    stub-addr: {demo.hosts[h]}\n" for h in demo.groups("dns_secondary"))
+    unbound = f"""
+server:
+    interface: 127.0.0.1@5353
+    username: ""
+    chroot: ""
+    pidfile: ""
+    do-daemonize: no
+    use-syslog: no
+    do-not-query-localhost: no
+    domain-insecure: "test"
+    local-zone: "test." nodefault
+    cache-max-ttl: 1
+    cache-max-negative-ttl: 0
+stub-zone:
+    name: "{ZONE}"
+{servers}
+"""
+    files = {"server.pem": certificate, "server.key": key, "pebble.json": json.dumps(PEBBLE),
+             "unbound.conf": unbound}  # fmt: skip
+    try:
+        demo.shell(host, START, stdin=json.dumps(files).encode(), timeout=180)
+        yield
+    finally:
+        demo.shell(host, STOP, check=False, timeout=120)
 
 
 class Certificates:
@@ -108,14 +123,15 @@ class Certificates:
         self.tmp = tmp
         self.key = dict(zip(("name", "secret"), project_key(demo.directory)))
         self.wished = {
+            "certificates_source": "acme",
             "certificates_acme_directory": "https://localhost:14000/dir",
             "certificates_acme_email": f"admin@{ZONE}",
             "certificates_acme_ca_file": "/etc/ssl/certs/ca-certificates.crt",
-            # Its own name server passes the update on to the primary, wherever that is.
-            "certificates_dns_server": "127.0.0.1:53",
+            # The site's name server passes the update on to the primary, wherever that is.
+            "certificates_dns_server": f"{demo.hosts[GATEWAY]}:53",
             "certificates_dns_resolvers": ["127.0.0.1:5353"],
             "certificates_list": [{"name": "cms", "domains": DOMAINS, "dns_key": self.key,
-                                   "group": "haproxy", "reload": ["haproxy.service"]}],
+                                   "group": "swift", "reload": ["ssh.service"]}],
         }  # fmt: skip
 
     def play(self, **variables: Any) -> Any:
@@ -138,12 +154,8 @@ class Certificates:
         return self.demo.shell(HOST, f"cat /etc/certificates/live/{name}/{file}")
 
     def status(self, serial: str) -> str:
-        code = (
-            "import ssl, sys, urllib.request as u; c = ssl._create_unverified_context();"
-            " print(u.urlopen(sys.argv[1], context=c).read().decode())"
-        )
-        fetch = f'python3 -c "{code}" https://localhost:15000/cert-status-by-serial/{serial}'
-        return str(json.loads(self.demo.shell(HOST, fetch))["Status"])
+        told = ask_pebble(self.demo, HOST, f"cert-status-by-serial/{serial}")
+        return str(json.loads(told)["Status"])
 
 
 def changes(run: Any) -> int:
@@ -153,48 +165,27 @@ def changes(run: Any) -> int:
 
 @pytest.fixture(scope="module")
 def certificates(demo, tmp_path_factory) -> Iterator[Certificates]:
-    certificate, key = server_certificate(demo.directory)
-    servers = "".join(f"    stub-addr: {demo.hosts[h]}\n" for h in demo.groups("dns_secondary"))
-    unbound = f"""
-server:
-    interface: 127.0.0.1@5353
-    username: ""
-    chroot: ""
-    pidfile: ""
-    do-daemonize: no
-    use-syslog: no
-    do-not-query-localhost: no
-    domain-insecure: "test"
-    local-zone: "test." nodefault
-    cache-max-ttl: 1
-    cache-max-negative-ttl: 0
-stub-zone:
-    name: "{ZONE}"
-{servers}
-"""
-    files = {"server.pem": certificate, "server.key": key, "pebble.json": json.dumps(PEBBLE),
-             "unbound.conf": unbound}  # fmt: skip
     (primary,) = demo.groups("dns_primary")
     made = Certificates(demo, tmp_path_factory.mktemp("certificates"))
-    try:
-        demo.shell(HOST, START, stdin=json.dumps(files).encode(), timeout=180)
-        added = demo.module(primary, "dns_records", zone=ZONE, records=[CHALLENGE])
-        assert added["added"], added
-        yield made
-    finally:
-        # The authority is gone already if a test failed half-way: remove what is there regardless.
-        demo.shell(HOST, "runuser -u certificates -- certificates revoke cms", check=False)
-        demo.shell(
-            HOST,
-            "systemctl disable --now 'certificate@cms.timer' certificates-check.timer;"
-            " rm -rf /etc/certificates /var/lib/certificates /usr/local/sbin/certificates"
-            " /etc/systemd/system/certificate*; systemctl daemon-reload; userdel certificates;"
-            " DEBIAN_FRONTEND=noninteractive apt-get purge -y -qq lego >/dev/null 2>&1",
-            check=False, timeout=120,
-        )  # fmt: skip
-        demo.shell(HOST, STOP, check=False, timeout=120)
-        gone = [{**CHALLENGE, "state": "absent"}]
-        demo.module(primary, "dns_records", zone=ZONE, records=gone)
+    with pebble(demo, HOST):
+        try:
+            # It may be there from a run that was interrupted.
+            added = demo.module(primary, "dns_records", zone=ZONE, records=[CHALLENGE])
+            assert not added.get("failed"), added
+            yield made
+        finally:
+            # Whatever a test left half-way.
+            demo.shell(HOST, "runuser -u certificates -- certificates revoke cms", check=False)
+            demo.shell(
+                HOST,
+                "systemctl disable --now 'certificate@cms.timer' certificates-check.timer;"
+                " rm -rf /etc/certificates /var/lib/certificates /usr/local/sbin/certificates"
+                " /etc/systemd/system/certificate*; systemctl daemon-reload; userdel certificates;"
+                " DEBIAN_FRONTEND=noninteractive apt-get purge -y -qq lego >/dev/null 2>&1",
+                check=False, timeout=120,
+            )  # fmt: skip
+            gone = [{**CHALLENGE, "state": "absent"}]
+            demo.module(primary, "dns_records", zone=ZONE, records=gone)
 
 
 def test_bad_wishes_are_refused_before_anything_changes(certificates) -> None:
@@ -207,7 +198,10 @@ def test_bad_wishes_are_refused_before_anything_changes(certificates) -> None:
         ({"certificates_list": [{**one, "domains": []}]}, "one domain at least"),
         ({"certificates_list": [{"name": "cms", "domains": DOMAINS}]}, "a dns_key"),
         ({"certificates_acme_directory": "http://localhost/dir"}, "https"),
-        ({"certificates_source": "authority"}, "must hold PEM text"),
+        (
+            {"certificates_source": "authority", "certificates_authority_certificate": ""},
+            "must hold PEM text",
+        ),
     ):
         run = certificates.play(**wrong)
         assert run.rc != 0, wrong
@@ -236,8 +230,8 @@ def test_names_are_proved_and_services_can_read_it(certificates) -> None:
         HOST, "stat -Lc '%U:%G %a %n' /etc/certificates/live/cms /etc/certificates/live/cms/key.pem"
     )
     assert modes.splitlines() == [
-        "root:haproxy 750 /etc/certificates/live/cms",
-        "root:haproxy 640 /etc/certificates/live/cms/key.pem",
+        "root:swift 750 /etc/certificates/live/cms",
+        "root:swift 640 /etc/certificates/live/cms/key.pem",
     ]
     # Challenges are gone again.
     left = certificates.demo.shell(
@@ -256,9 +250,8 @@ def test_it_is_renewed_without_ansible_and_services_are_told(certificates) -> No
         assert certificates.listed()["cms"]["serial"] != before
 
     eventually(another, 90, every=5)
-    told = certificates.demo.shell(HOST, "journalctl -u haproxy -o cat --since -2min")
-    assert "Reloaded haproxy.service" in told
-    assert certificates.demo.http("GET", certificates.demo.sites["bari"].identity).ok
+    told = certificates.demo.shell(HOST, "journalctl -u ssh -o cat --since -2min")
+    assert "Reloaded ssh.service" in told
 
 
 def test_an_end_in_sight_is_an_alarm(certificates) -> None:
@@ -324,3 +317,115 @@ def test_removal_asks_first_and_leaves_nothing(certificates) -> None:
         " 2>/dev/null; getent passwd certificates; true",
     )  # fmt: skip
     assert not left
+
+
+# --- the sites' endpoints
+
+
+class Load:
+    """Requests to a site's identity and object storage, each on a connection of its own."""
+
+    def __init__(self, address: str, name: str, authority: str) -> None:
+        self.address, self.name = address, name
+        self.context = ssl.create_default_context(cadata=authority)
+        # Pebble's own certificates lack what Python 3.13 wants to see in an authority's.
+        self.context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+        self.answers: Counter[tuple[int, int]] = Counter()
+        self.failures: list[str] = []
+        self.serials: set[int] = set()
+        self._end = threading.Event()
+        self._threads = [
+            threading.Thread(target=self._ask, args=(port, path))
+            for port, path in ((5000, "/v3"), (8080, "/healthcheck"))
+            for _worker in range(2)
+        ]
+
+    def _ask(self, port: int, path: str) -> None:
+        while not self._end.wait(0.02):
+            try:
+                with (
+                    socket.create_connection((self.address, port), 10) as plain,
+                    self.context.wrap_socket(plain, server_hostname=self.name) as link,
+                ):
+                    leaf = x509.load_der_x509_certificate(link.getpeercert(True) or b"")
+                    self.serials.add(leaf.serial_number)
+                    connection = http.client.HTTPConnection(self.name, port, timeout=10)
+                    connection.sock = link
+                    connection.request("GET", path, headers={"Connection": "close"})
+                    self.answers[port, connection.getresponse().status] += 1
+            except (OSError, http.client.HTTPException) as error:
+                self.failures.append(f"{port}: {error!r}")
+
+    def __enter__(self) -> Load:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._end.set()
+        for thread in self._threads:
+            thread.join()
+
+
+def test_each_gateway_has_a_certificate_for_its_names(demo) -> None:
+    """Of the demo's own authority, kept by the role; for its address too, which clients use."""
+    for site in demo.sites.values():
+        for gateway in (name for name in site.hosts if name in demo.groups("gateway")):
+            listed = json.loads(demo.shell(gateway, "certificates list"))
+            assert listed["endpoint"]["domains"] == sorted(
+                [f"cloud.{ZONE}", f"{site.name}.{ZONE}", f"{gateway}.{ZONE}", demo.hosts[gateway]]
+            )
+
+
+@pytest.mark.settings
+def test_an_endpoint_is_renewed_under_load_and_no_request_fails(demo, tmp_path) -> None:
+    """By ACME, without Ansible, while identity and object storage are asked all the time."""
+    backbone = Path(__file__).resolve().parents[2] / "playbooks" / "backbone.yml"
+    given = tmp_path / "given.json"
+    given.touch(0o600)
+    gateways = demo.groups("gateway")
+    keys = {one: base64.b64encode(secrets.token_bytes(32)).decode() for one in gateways}
+    leaving = (
+        "{{ [{'name': 'acme', 'state': 'absent'}] + demo_dns_projects + demo_dns_more_projects }}"
+    )
+    absent = "{{ backbone_challenges.records | map('combine', {'state': 'absent'}) }}"
+
+    def play(*options: str, **variables: Any) -> int:
+        given.write_text(json.dumps(variables), encoding="utf-8")
+        run = demo.ansible("ansible-playbook", backbone, "-e", f"@{given}", *options, timeout=500)
+        return changes(run)
+
+    # Names: where the certificates are proved, and a key for each gateway.
+    play("--tags", "dns", backbone_acme_secrets=keys)
+    try:
+        with pebble(demo, GATEWAY):
+            # ACME knows no addresses: who asks for it by its address gets an administrator's own.
+            pem, private = signed_by_the_demo(demo.directory, demo.hosts[GATEWAY])
+            acme = {
+                "backbone_acme_secrets": keys, "certificates_source": "acme",
+                "certificates_acme_directory": "https://localhost:14000/dir",
+                "certificates_acme_email": f"admin@{ZONE}",
+                "certificates_acme_ca_file": "/etc/ssl/certs/ca-certificates.crt",
+                "certificates_dns_resolvers": ["127.0.0.1:5353"],
+                "certificates_list": "{{ [backbone_endpoint_certificate] }}",
+                "load_balancer_certificate": pem, "load_balancer_private_key": private,
+            }  # fmt: skip
+            assert play("--limit", GATEWAY, "--tags", "certificates,load_balancer", **acme) > 0
+            root = ask_pebble(demo, GATEWAY, "roots/0")
+            with Load(demo.hosts[GATEWAY], f"{SITE}.{ZONE}", root) as load:
+                began = time.monotonic()
+                while len(load.serials) < 3 and time.monotonic() - began < 3 * LIFE:
+                    demo.shell(GATEWAY, "systemctl start certificate@endpoint", timeout=120)
+                    time.sleep(2)
+                assert demo.http("GET", demo.sites[SITE].identity).ok, "by its address"
+            print(f"{sum(load.answers.values())} requests, {len(load.serials)} certificates")
+            assert not load.failures, load.failures[:5]
+            assert len(load.serials) >= 3, "it was renewed twice"
+            assert set(load.answers) == {(5000, 200), (8080, 200)}, load.answers
+    finally:
+        # A demo as the others know it; what lego got is of an authority that is gone.
+        play("--limit", GATEWAY, "--tags", "certificates,load_balancer")
+        gone = {"dns_projects": leaving, "dns_records": absent, "dns_health_challenge": ""}
+        play("--tags", "dns", backbone_acme_secrets=keys, **gone)
+        play("--tags", "dns")
+    assert play("--tags", "dns,certificates,load_balancer") == 0, "nothing is left to do"

@@ -27,7 +27,7 @@ import pytest
 
 from tooling.names import ask, chain, project_key, signed
 
-from .conftest import REPOSITORY, eventually
+from .conftest import REPOSITORY, eventually, signed_by_the_demo
 
 ZONE = "demo.test"
 PROJECT = f"cms.{ZONE}"
@@ -323,6 +323,70 @@ def test_status_is_a_page_and_an_exit_status(demo) -> None:
     )
     assert run.rc == 0, run.text
     assert f"{PROJECT}\n" in json.dumps(run.report).replace("\\n", "\n")
+
+
+@pytest.mark.settings
+def test_zones_travel_by_tls_when_that_is_wished(demo, names, portal, tmp_path) -> None:
+    """RFC 9103, to servers of both makes; not from a server with another's certificate."""
+    given = tmp_path / "tls.json"
+    given.touch(0o600)
+    pairs = {
+        host: signed_by_the_demo(demo.directory, f"{host}.{ZONE}")
+        for host in (names.primary, names.standby)
+    }
+    wished = {
+        "dns_tls": True, "test_pairs": pairs,
+        "dns_tls_certificate": "{{ (test_pairs[inventory_hostname] | default(['', '']))[0] }}",
+        "dns_tls_private_key": "{{ (test_pairs[inventory_hostname] | default(['', '']))[1] }}",
+    }  # fmt: skip
+
+    def run(*options: str, **variables: Any) -> int:
+        given.write_text(json.dumps(variables), encoding="utf-8")
+        found = demo.ansible(
+            "ansible-playbook", REPOSITORY / "playbooks" / "backbone.yml", "--tags", "dns,firewall",
+            "-e", f"@{given}", *options, timeout=300,
+        )  # fmt: skip
+        assert found.rc == 0, found.text
+        return sum(stats["changed"] for stats in found.stats.values())
+
+    def add(address: str) -> None:
+        name = f"{portal}.{PROJECT}."
+        assert names.update(("add", name, 60, "A", address), through="cnaf-gw1") == "NOERROR"
+
+    def came(host: str, since: str) -> str:
+        """The ports from which zones came."""
+        script = (
+            f"journalctl -o cat -u named -u knot --since '@{since}'"
+            f" | grep -oE '{demo.hosts[names.primary]}[#@](53|853)' | sed 's/.*[#@]//' | sort -u"
+        )
+        return demo.shell(host, script).strip()
+
+    try:
+        assert run(**wished) > 0
+        began = demo.shell(names.primary, "date +%s").strip()
+        time.sleep(1)
+        add("192.0.2.1")
+        names.everywhere(f"{portal}.{PROJECT}", "A", ["192.0.2.1"])
+        for host in [*names.secondaries, names.standby]:
+            eventually(lambda host=host: _equal(came(host, began), "853"), 20)
+        # One server expects somebody else there, and takes nothing.
+        run("--limit", "bari-gw1", **wished, dns_primary_name=f"nobody.{ZONE}")
+        add("192.0.2.2")
+        both = ["192.0.2.1", "192.0.2.2"]
+        at_cnaf = names.secondaries["cnaf-gw1"]
+        eventually(lambda: served(at_cnaf, f"{portal}.{PROJECT}", "A", both), 10, every=0.02)
+        time.sleep(2)
+        served(names.secondaries["bari-gw1"], f"{portal}.{PROJECT}", "A", ["192.0.2.1"])
+    finally:
+        run()
+    # What it missed comes with the next change; by itself it tries again after a while.
+    add("192.0.2.3")
+    names.everywhere(f"{portal}.{PROJECT}", "A", [*both, "192.0.2.3"])
+    assert run() == 0
+
+
+def _equal(found: object, expected: object) -> None:
+    assert found == expected
 
 
 # --- the federation's name, and the primary, without a site

@@ -305,7 +305,7 @@ def test_rsync_has_a_module_for_each_disk(demo) -> None:
         ("keystone", "/var/lib/keystone/keys", "keystone:keystone", 0o700),
         ("keystone", "/etc/keystone/fernet-keys", "keystone:keystone", 0o700),
         ("keystone", "/etc/keystone/credential-keys", "keystone:keystone", 0o700),
-        ("gateway", "/etc/haproxy/tls/site.pem", "root:haproxy", 0o640),
+        ("gateway", "/etc/certificates/live/endpoint/combined.pem", "root:root", 0o640),
         ("dns_primary", "/etc/bind/keys.conf", "root:bind", 0o640),
         ("dns_primary", "/etc/bind/backup.secret", "root:bind", 0o640),
         ("dns_primary", "/var/lib/bind/keys", "bind:bind", 0o700),

@@ -160,8 +160,15 @@ REFUSALS = [
     gateway(
         "endpoint without a certificate",
         "load_balancer",
+        "Endpoints without TLS are not offered",
+        load_balancer_certificate_files=[],
+    ),
+    gateway(
+        "endpoint with a certificate that is none",
+        "load_balancer",
         "load_balancer_certificate and load_balancer_private_key must hold PEM text",
-        load_balancer_certificate="",
+        load_balancer_certificate="/etc/ssl/site.pem",
+        load_balancer_private_key="/etc/ssl/site.key",
     ),
     gateway(
         "services on one port",

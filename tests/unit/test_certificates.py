@@ -11,6 +11,7 @@ import datetime
 import grp
 import importlib.util
 import os
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -102,6 +103,7 @@ def fetched(program: ModuleType) -> Callable[..., x509.Certificate]:
         pem = serialization.Encoding.PEM
         chain = leaf.public_bytes(pem) + authority.certificate.public_bytes(pem)
         program.store_path(DOMAINS, ".crt").write_bytes(chain)
+        program.store_path(DOMAINS, ".json").write_text("{}")
         plain = serialization.NoEncryption()
         program.store_path(DOMAINS, ".key").write_bytes(
             key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain)
@@ -138,6 +140,15 @@ def test_it_is_fetched_when_it_is_missing_or_for_other_names(
     assert calls == [("run",), ("run",)]
 
 
+def test_one_of_the_own_authority_is_not_one_of_acme(
+    program: ModuleType, calls: Any, fetched: Any
+) -> None:
+    fetched(80)
+    program.store_path(DOMAINS, ".json").unlink()
+    program.renew(settings(), "web")
+    assert calls == [("run",)]
+
+
 def test_services_get_all_of_it_at_once(program: ModuleType, fetched: Any) -> None:
     first = fetched(80)
     assert program.deploy(settings(), "web")
@@ -156,6 +167,28 @@ def test_services_get_all_of_it_at_once(program: ModuleType, fetched: Any) -> No
     assert program.chain_of(live / "certificate.pem") == [third]
     kept = [path for path in program.LIVE.iterdir() if not path.is_symlink()]
     assert len(kept) == 2, "the one that is used, and the one before"
+
+
+def test_services_that_missed_it_are_told_by_the_next_run(
+    program: ModuleType, fetched: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A reload that failed, or never came: the files are the same, the service is not."""
+
+    def broken(_units: list[str]) -> None:
+        raise subprocess.CalledProcessError(1, "systemctl")
+
+    told: list[list[str]] = []
+    fetched(80)
+    with monkeypatch.context() as patch:
+        patch.setattr(program, "reload_units", broken)
+        with pytest.raises(subprocess.CalledProcessError):
+            program.deploy(settings(reload=["web.service"]), "web")
+    monkeypatch.setattr(program, "reload_units", told.append)
+    assert not program.deploy(settings(reload=["web.service"]), "web"), "the same files"
+    assert not program.deploy(settings(reload=["web.service"]), "web")
+    assert told == [["web.service"]], "once"
+    program.remove(settings(), "web")
+    assert list(program.LIVE.iterdir()) == []
 
 
 def test_what_does_not_fit_together_stays_away_from_services(

@@ -140,7 +140,9 @@ def renew(given: Mapping[str, Any], name: str) -> None:
     if given["source"] != "acme":
         return  # the next run of Ansible has it signed anew
     chain = chain_of(store_path(wish["domains"], ".crt"))
-    if not chain or names_of(chain[0]) != set(wish["domains"]):
+    # What lego fetched it remembers; the own authority's may be good for long, and of no use.
+    fetched = store_path(wish["domains"], ".json").exists()
+    if not chain or not fetched or names_of(chain[0]) != set(wish["domains"]):
         lego(given, wish, "run")
         return
     left = days_left(chain[0])
@@ -197,7 +199,12 @@ def deploy(given: Mapping[str, Any], name: str) -> bool:
         file.name: (file.read_bytes(), file.stat().st_gid)
         for file in (link.iterdir() if link.exists() else ())
     }
+    # Left by a run that ended before its services had read what it gave them.
+    pending = LIVE / f".{name}.reload"
     if there == {file: (content, group) for file, content in files.items()}:
+        if pending.exists():
+            reload_units(wish["reload"])
+            pending.unlink()
         return False
     LIVE.mkdir(mode=0o755, exist_ok=True)
     before = Path(os.readlink(link)).name if link.is_symlink() else ""
@@ -213,11 +220,13 @@ def deploy(given: Mapping[str, Any], name: str) -> bool:
     fresh = LIVE / f".{name}.new"
     fresh.unlink(missing_ok=True)
     fresh.symlink_to(place.name)
+    pending.touch()
     fresh.replace(link)
     for old in LIVE.glob(f".{name}.*.*"):
         if old.name not in (place.name, before):
             shutil.rmtree(old)
     reload_units(wish["reload"])
+    pending.unlink()
     print(f"{name}: deployed, good until {chain[0].not_valid_after_utc:%Y-%m-%d %H:%M} UTC")
     return True
 
@@ -243,6 +252,7 @@ def remove(given: Mapping[str, Any], name: str) -> None:
     for end in (".crt", ".key", ".issuer.crt", ".json"):
         store_path(one(given, name)["domains"], end).unlink(missing_ok=True)
     (LIVE / name).unlink(missing_ok=True)
+    (LIVE / f".{name}.reload").unlink(missing_ok=True)
     for old in LIVE.glob(f".{name}.*"):
         with contextlib.suppress(NotADirectoryError):
             shutil.rmtree(old)

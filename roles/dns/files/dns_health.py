@@ -55,7 +55,9 @@ def main(arguments: Sequence[str]) -> int:
         wanted = [address for site in watch.living for address in addresses[site]]
         if wanted != written or began - when > REPEAT:
             try:
-                wishes = read(records(wanted, given["ttl"]), given["zone"], given["ttl"])
+                wishes = read(
+                    records(wanted, given["ttl"], given["challenge"]), given["zone"], given["ttl"]
+                )
                 gone, come = reconcile(server, wishes, check=False)
                 if gone or come:
                     print(f"<5>{given['zone']} is now {', '.join(wanted)}", flush=True)

@@ -52,8 +52,15 @@ def test_who_sees_nobody_is_blind() -> None:
 
 def test_addresses_of_both_families() -> None:
     both = records(["192.0.2.1", "2001:db8::1"], 5)
-    assert [(one["type"], one["values"], one["state"]) for one in both] == [
+    assert [(one["type"], one["values"], one["state"]) for one in both[1:]] == [
         ("A", ["192.0.2.1"], "present"),
         ("AAAA", ["2001:db8::1"], "present"),
     ]
-    assert records(["192.0.2.1"], 5)[1]["state"] == "absent"
+    assert records(["192.0.2.1"], 5)[2]["state"] == "absent"
+
+
+def test_a_certificate_for_the_name_is_proved_elsewhere() -> None:
+    told = records(["192.0.2.1"], 5, "cloud.acme.cloud.example")[0]
+    assert (told["name"], told["type"]) == ("_acme-challenge", "CNAME")
+    assert told["values"] == ["cloud.acme.cloud.example."]
+    assert records(["192.0.2.1"], 5)[0]["state"] == "absent", "and no more, when it is not"

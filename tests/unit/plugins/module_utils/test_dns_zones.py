@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from ansible_collections.infn.cloud.plugins.filter.dns import dns_endpoint_challenges
 from ansible_collections.infn.cloud.plugins.module_utils._dns_zones import (
     absent,
     faults,
@@ -75,6 +76,35 @@ def test_grants_that_overlap_are_refused() -> None:
         "cms", {"types": {"A": 1}, "subtree": False}, {"name": "app", "types": {"A": 1}}
     )
     assert faults(ZONE, [exact]) == []
+    known = {"name": "app", "types": {"TXT": 4}, "shared": True}
+    assert faults(ZONE, [project("cms", known, known)]) == []
+    (found,) = faults(ZONE, [project("cms", known, {**known, "shared": False})])
+    assert "give both 'shared: true'" in found
+
+
+def test_each_door_proves_its_own_names_and_the_one_they_share() -> None:
+    hosts = {"gw": {"services": ["gateway"]}, "st": {"services": ["swift_storage"]}}
+    sites = {
+        site: {"hosts": {f"{site}-{host}": about for host, about in hosts.items()}}
+        for site in ("bari", "cnaf")
+    }
+    secrets = {"bari-gw": SECRET, "cnaf-gw": SECRET}
+    told = dns_endpoint_challenges(sites, "gateway", ZONE, "portal", secrets)
+    assert faults(ZONE, told["projects"], told["records"]) == []
+    (made,) = zones(ZONE, told["projects"], [])[1:]
+    assert 'grant "bari-gw.acme.cloud.example" name bari-gw.acme.cloud.example. TXT(4);' in str(
+        made
+    )
+    assert [one["name"] for one in told["records"]] == [
+        f"_acme-challenge.{one}" for one in ("bari-gw", "bari", "cnaf-gw", "cnaf")
+    ]
+    assert told["challenge"] == "portal.acme.cloud.example"
+    (found,) = faults(
+        ZONE,
+        dns_endpoint_challenges(sites, "gateway", ZONE, "portal", {"bari-gw": SECRET})["projects"],
+    )
+    assert "key cnaf-gw needs a secret" in found
+    assert not any(dns_endpoint_challenges(sites, "gateway", ZONE, "portal", {}).values())
 
 
 def test_a_project_that_vanished_from_the_list_is_asked_back() -> None:
