@@ -566,4 +566,3 @@ def test_a_receiver_is_who_its_zone_says(demo, mail) -> None:
     finally:
         tlsa("")
         relay()
-
