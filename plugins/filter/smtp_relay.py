@@ -59,10 +59,16 @@ def smtp_relay_faults(
     *,
     local: Sequence[str] = (),
     known: Mapping[str, Mapping[str, Any]] | None = None,
+    oidc: bool = False,
 ) -> list[str]:
     """What is wrong with credentials, domains and keys."""
     now = datetime.datetime.now(UTC)
     found = faults(domains, credentials, keys, local=local, known=known or {}, now=now)
+    found += [
+        f"credential {one['id']}: oidc, but smtp_relay_oidc names no issuer"
+        for one in credentials
+        if one.get("oidc") and not oidc
+    ]
     for key in keys:
         try:
             _public(key["private_key"])
@@ -113,7 +119,7 @@ def smtp_relay_users(credentials: Sequence[Mapping[str, Any]]) -> list[str]:
         f"{one['id']}:{int(moment(one['expires']).timestamp())}:"
         + (one.get("hash") or smtp_relay_hash(one["secret"], one["id"]))
         for one in credentials
-        if one.get("state") != "revoked"
+        if one.get("state") != "revoked" and not one.get("oidc")
     ]
 
 

@@ -144,8 +144,8 @@ def _faults_of(
     if one.get("state") == "revoked":
         return
     secret, hashed = one.get("secret") or "", one.get("hash") or ""
-    if bool(secret) == bool(hashed):
-        yield "it needs a secret or a hash, and not both"
+    if [bool(secret), bool(hashed), bool(one.get("oidc"))].count(True) != 1:
+        yield "it needs one of secret, hash and oidc"
     elif secret and len(secret) < SECRET_LENGTH:
         yield f"its secret is shorter than {SECRET_LENGTH} characters; openssl rand -base64 24"
     elif hashed and not HASH.fullmatch(hashed):

@@ -43,7 +43,9 @@ def wrong(
 def test_what_is_right() -> None:
     hashed = "{ARGON2ID}$argon2id$v=19$m=19456,t=2,p=1$YWFh$xN5t"
     assert not wrong(
-        credential(), credential(id="all", senders=["@example.org"], secret=None, hash=hashed)
+        credential(),
+        credential(id="all", senders=["@example.org"], secret=None, hash=hashed),
+        credential(id="token", secret=None, oidc=True),
     )
 
 
@@ -64,8 +66,8 @@ def test_what_is_right() -> None:
         ({"expires": "2030-05-31"}, "expired at 2030-05-31 already"),
         ({"expires": "soon"}, "is a date or a time"),
         ({"secret": "short"}, "shorter than 32 characters"),
-        ({"secret": None}, "a secret or a hash"),
-        ({"hash": "{ARGON2ID}$argon2id$x"}, "a secret or a hash"),
+        ({"secret": None}, "one of secret, hash and oidc"),
+        ({"hash": "{ARGON2ID}$argon2id$x"}, "one of secret, hash and oidc"),
         ({"secret": None, "hash": "{PLAIN}x"}, "does not begin with {ARGON2ID}"),
         ({"id": "local"}, "is not 'local'"),
         ({"id": "a:b"}, "its id has small letters"),
