@@ -15,12 +15,15 @@ import re
 import secrets
 import smtplib
 import ssl
+import urllib.parse
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
+import requests.adapters
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 
@@ -511,6 +514,148 @@ def test_the_key_that_signs_is_rotated(mail) -> None:
     assert selector(after[0]) != selector(before)
     for file in (before, *after):
         assert mail.verified(file), file
+
+
+# A real issuer, small: Debian's Glewlwyd, whose administrator it has from its package.
+ISSUER = f"https://{RECEIVER}.{ZONE}:4593"
+ISSUER_START = r"""
+    set -e
+    export DEBIAN_FRONTEND=noninteractive
+    printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d; chmod 755 /usr/sbin/policy-rc.d
+    apt-get install -y -qq --no-install-recommends glewlwyd sqlite3 >/dev/null 2>&1
+    rm /usr/sbin/policy-rc.d
+    mkdir -p /root/oidc; chmod 700 /root/oidc; cd /root/oidc
+    sqlite3 db </usr/share/dbconfig-common/data/glewlwyd/install/sqlite3
+    openssl x509 -in /etc/postfix/receiver.pem -out cert.pem
+    openssl pkey -in /etc/postfix/receiver.pem -out key.pem
+    sed -e "s#^external_url=.*#external_url=\"$1/\"#" -e 's#^log_mode=.*#log_mode="console"#' \
+        -e '/@include/d' -e '/secure_connection_ca_file/d' -e 's#cert.key#key.pem#' \
+        -e 's#^use_secure_connection=.*#use_secure_connection=true#' \
+        -e 's#/etc/glewlwyd/\(cert\|key\).pem#/root/oidc/\1.pem#' /etc/glewlwyd/glewlwyd.conf >conf
+    echo 'database = { type = "sqlite3"; path = "/root/oidc/db"; };' >>conf
+    systemd-run --quiet --unit test-issuer glewlwyd --config-file=/root/oidc/conf
+    nft insert rule inet infn_cloud input tcp dport 4593 accept comment '"test of tokens"'
+    for i in $(seq 50); do ss -Hltn sport = :4593 | grep -q . && exit; sleep 0.2; done
+    exit 1
+"""
+ISSUER_STOP = r"""
+    systemctl stop test-issuer
+    DEBIAN_FRONTEND=noninteractive apt-get purge -y -qq glewlwyd glewlwyd-common >/dev/null 2>&1
+    rm -rf /root/oidc
+    nft delete rule inet infn_cloud input handle \
+        "$(nft -a list chain inet infn_cloud input | sed -n 's/.*"test of tokens" # handle //p')"
+"""
+PLUGIN = {
+    "iss": ISSUER, "jwt-type": "sha", "jwt-key-size": "256", "code-duration": 600,
+    "refresh-token-duration": 3600, "access-token-duration": 3600, "allow-non-oidc": True,
+    "auth-type-code-enabled": True, "auth-type-token-enabled": False,
+    "auth-type-id-token-enabled": True, "auth-type-none-enabled": False,
+    "auth-type-implicit-enabled": False, "auth-type-password-enabled": False,
+    "auth-type-client-enabled": True, "auth-type-refresh-enabled": False,
+    "introspection-revocation-allowed": True,
+    "introspection-revocation-allow-target-client": True,
+}  # fmt: skip
+
+
+class Issuer:
+    """Clients of an issuer of tokens, and their tokens."""
+
+    def __init__(self, demo: Any) -> None:
+        self.session = requests.Session()
+        self.session.verify = str(demo.ca)
+        # The machine that runs the tests does not know the demo's names.
+        self.session.mount(ISSUER, Named(demo.hosts[RECEIVER]))
+        self._ask("auth/", username="admin", password="password")  # as the package sets it
+        self._ask(
+            "mod/plugin/", module="oidc", name="oidc", display_name="oidc", enabled=True,
+            parameters=PLUGIN | {"key": secrets.token_hex(32)},
+        )  # fmt: skip
+
+    def _ask(self, path: str, **content: Any) -> None:
+        self.session.post(f"{ISSUER}/api/{path}", json=content, timeout=30).raise_for_status()
+
+    def client(self, name: str) -> str:
+        """Another client; its secret."""
+        secret = secrets.token_hex(16)
+        self._ask(
+            "client/", client_id=name, client_name=name, password=secret, confidential=True,
+            enabled=True, authorization_type=["client_credentials"], scope=["openid"],
+            token_endpoint_auth_method=["client_secret_basic"],
+        )  # fmt: skip
+        return secret
+
+    def token(self, name: str, secret: str) -> str:
+        answer = self.session.post(
+            f"{ISSUER}/api/oidc/token", auth=(name, secret), timeout=30,
+            data={"grant_type": "client_credentials", "scope": "openid"},
+        )  # fmt: skip
+        answer.raise_for_status()
+        return str(answer.json()["access_token"])
+
+
+class Named(requests.adapters.HTTPAdapter):
+    """Connects to an address, and asks for a certificate of the URL's own name."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        super().__init__()
+
+    def send(self, request: Any, *arguments: Any, **more: Any) -> Any:
+        name = urllib.parse.urlsplit(request.url).hostname
+        request.headers["Host"] = name
+        request.url = request.url.replace(str(name), self.address, 1)
+        self.poolmanager.connection_pool_kw["assert_hostname"] = name
+        return super().send(request, *arguments, **more)
+
+
+@pytest.mark.settings
+def test_tokens_of_an_issuer_do_instead_of_secrets(demo, mail) -> None:
+    """OAUTHBEARER (RFC 7628), each asked about (RFC 7662): it says who, the list says what."""
+    relay = "bari-gw1"
+    demo.shell(RECEIVER, ISSUER_START.replace("$1", ISSUER), timeout=180)
+
+    def deploy(**variables: Any) -> Any:
+        given = mail.place / "oidc.json"
+        given.touch(0o600)
+        given.write_text(json.dumps(variables), encoding="utf-8")
+        return demo.ansible(
+            "ansible-playbook", REPOSITORY / "playbooks" / "backbone.yml", "--tags", "smtp_relay",
+            "-e", f"@{given}", timeout=300,
+        )  # fmt: skip
+
+    def tell(token: str, sender: str) -> int:
+        """The server's last word to who shows a token."""
+        with smtplib.SMTP(demo.hosts[relay], 587, timeout=30) as smtp:
+            smtp._host = f"{relay}.{ZONE}"
+            smtp.starttls(context=mail.context)
+            smtp.ehlo()
+            said = [f"n,,\x01auth=Bearer {token}\x01\x01", "\x01"]
+            try:
+                smtp.auth("OAUTHBEARER", lambda _challenge=None: said.pop(0))
+            except smtplib.SMTPAuthenticationError as error:
+                return error.smtp_code
+            return mail.send(smtp, sender, subject())[0]
+
+    try:
+        issuer = Issuer(demo)
+        secret = issuer.client("reports")
+        oidc = {"introspection_url": f"{ISSUER}/api/oidc/introspect", "client_id": "reports",
+                "client_secret": secret}  # fmt: skip
+        reports = credential("reports", oidc=True)
+        del reports["secret"]
+        assert "names no issuer" in deploy(demo_smtp_more_credentials=[reports]).text
+        assert deploy(demo_smtp_more_credentials=[reports], smtp_relay_oidc=oidc).rc == 0
+        token = issuer.token("reports", secret)
+        assert tell(token, f"reports@{ZONE}") == 250
+        assert tell(token, f"monitoring@{ZONE}") == 553
+        assert tell(f"{token[:-4]}AAAA", f"reports@{ZONE}") == 535
+        assert not refusals(mail.swaks(relay, "--header", f"Subject: {subject()}")), "secrets too"
+        gone = {**reports, "state": "revoked"}
+        assert deploy(demo_smtp_more_credentials=[gone], smtp_relay_oidc=oidc).rc == 0
+        assert tell(token, f"reports@{ZONE}") == 554
+    finally:
+        demo.shell(RECEIVER, ISSUER_STOP, check=False, timeout=120)
+        assert deploy().rc == 0
 
 
 @pytest.mark.settings
