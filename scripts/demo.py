@@ -250,6 +250,10 @@ def show_report(report: dict) -> int:  # type: ignore[type-arg]
         print(f"  served at {site:<8} after {milliseconds} ms, {safe}")
     for name, addresses in naming["federation_name"].items():
         print(f"  {name} leads to {', '.join(addresses)}")
+    print("\nMail of a service, by its credential")
+    for site, said in report["mail"]["said"].items():
+        for sender, text in said.items():
+            print(f"  {site:<8} as {sender:<24} {text[:60]}")
     print("\nPhases       seconds  changes")
     for name, phase in report["phases"].items():
         print(f"  {name:<10} {phase['seconds']:>7}  {int(phase['changed']):>7}")

@@ -8,6 +8,8 @@ import hashlib
 import json
 import os
 import shlex
+import smtplib
+import ssl
 import subprocess
 import sys
 import time
@@ -18,6 +20,7 @@ import boto3
 import dns.query
 import dns.tsigkeyring
 import dns.update
+import yaml
 from botocore.config import Config
 from botocore.exceptions import ClientError
 from keystoneauth1 import session
@@ -119,6 +122,39 @@ def names(sites: dict[str, Any], zone: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def mail(sites: dict[str, Any], zone: str) -> dict[str, Any]:
+    """Whether a service may hand in mail at each site as itself, and not as somebody else.
+
+    Nothing is sent: the demo has nobody to receive it. tests/demo/test_mail.py has.
+    """
+    relays = {
+        site: (name, host["address"])
+        for site, what in sites.items()
+        for name, host in what["hosts"].items()
+        if "smtp_relay" in host["services"]
+    }
+    secret = yaml.safe_load((DEMO / "secrets.yml").read_text(encoding="utf-8"))["demo_smtp_secret"]
+    context = ssl.create_default_context(cafile=str(DEMO / "ca.pem"))
+    own, foreign = f"monitoring@{zone}", f"somebody@{zone}"
+    said: dict[str, dict[str, str]] = {}
+    for site, (name, address) in relays.items():
+        with smtplib.SMTP(address, 587, timeout=30) as smtp:
+            smtp._host = f"{name}.{zone}"  # type: ignore[attr-defined] # whose certificate it is
+            smtp.starttls(context=context)
+            smtp.login("monitoring", secret)
+            said[site] = {}
+            for sender in (own, foreign):
+                smtp.mail(sender)
+                code, text = smtp.rcpt("reader@example.org")
+                said[site][sender] = f"{code} {text.decode()}"
+                smtp.rset()
+    return {
+        "said": said,
+        "ok": len(said) == len(sites)
+        and all(one[own][:3] == "250" and one[foreign][:3] == "553" for one in said.values()),
+    }
+
+
 def main() -> int:
     variables = ansible_json("ansible-inventory", "--list")
     anyone = next(iter(variables["_meta"]["hostvars"].values()))
@@ -161,6 +197,9 @@ def main() -> int:
     print("TASK [write a name as a project, and follow it through its signatures] ***", flush=True)
     naming = names(sites, anyone["federation_domain"])
 
+    print("TASK [hand in mail at each site as a service] ***", flush=True)
+    mailing = mail(sites, anyone["federation_domain"])
+
     digest = hashlib.md5(CONTENT, usedforsecurity=False).hexdigest()
     replicas = [
         {**{key: replica[key] for key in ("region", "device", "status", "etag")},
@@ -184,8 +223,10 @@ def main() -> int:
         },
         "s3": {"written_through": others[-1], "read_through": others[0], "equal": by_s3 == CONTENT},
         "dns": naming,
+        "mail": mailing,
         "ok": len(regions) == len(sites)
         and naming["ok"]
+        and mailing["ok"]
         and by_s3 == CONTENT
         and all(read["equal"] for read in read_back.values()),
     }  # fmt: skip

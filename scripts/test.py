@@ -293,7 +293,9 @@ def remove(tally: Tally) -> None:
     tally.check("remove: again, nothing to do", code == 0 and changes(output) == 0)
     look = (
         "systemctl list-units --plain --no-legend --state=active,failed 'swift*' haproxy* keystone*"
-        " mariadb* garb* memcached* nftables* named* knot* 'dns-*'; ls -d /etc/bind /etc/knot"
+        " mariadb* garb* memcached* nftables* named* knot* 'dns-*' postfix* dovecot* rspamd*"
+        " valkey* unbound*; ls -d /etc/bind /etc/knot /etc/postfix /var/spool/postfix /etc/dovecot"
+        " /etc/rspamd /etc/valkey /etc/unbound"
         " /var/lib/bind /var/lib/knot /usr/local/lib/infn-cloud-dns /etc/dns-health*"
         " /etc/swift /etc/haproxy /etc/keystone"
         " /var/lib/mysql /etc/mysql/galera /etc/galera /var/lib/keystone /usr/local/sbin/keystone*"
