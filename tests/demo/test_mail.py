@@ -638,13 +638,13 @@ def test_tokens_of_an_issuer_do_instead_of_secrets(demo, mail) -> None:
             "-e", f"@{given}", timeout=300,
         )  # fmt: skip
 
-    def tell(token: str, sender: str) -> int:
-        """The server's last word to who shows a token."""
+    def tell(token: str, sender: str, name: str = "reports") -> int:
+        """The server's last word to who says its name, and shows a token."""
         with smtplib.SMTP(demo.hosts[relay], 587, timeout=30) as smtp:
             smtp._host = f"{relay}.{ZONE}"
             smtp.starttls(context=mail.context)
             smtp.ehlo()
-            said = [f"n,,\x01auth=Bearer {token}\x01\x01", "\x01"]
+            said = [f"n,a={name},\x01auth=Bearer {token}\x01\x01", "\x01"]
             try:
                 smtp.auth("OAUTHBEARER", lambda _challenge=None: said.pop(0))
             except smtplib.SMTPAuthenticationError as error:
@@ -664,6 +664,7 @@ def test_tokens_of_an_issuer_do_instead_of_secrets(demo, mail) -> None:
         assert tell(token, f"reports@{ZONE}") == 250
         assert tell(token, f"monitoring@{ZONE}") == 553
         assert tell(f"{token[:-4]}AAAA", f"reports@{ZONE}") == 535
+        assert tell(token, f"monitoring@{ZONE}", "monitoring") == 535
         assert not refusals(mail.swaks(relay, "--header", f"Subject: {subject()}")), "secrets too"
         gone = {**reports, "state": "revoked"}
         assert deploy(demo_smtp_more_credentials=[gone], smtp_relay_oidc=oidc).rc == 0
