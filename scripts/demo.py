@@ -254,6 +254,10 @@ def show_report(report: dict) -> int:  # type: ignore[type-arg]
     print(f"\nA line in the log of a host at each site, found through {logged['store']}")
     for site, seconds in logged["seconds"].items():
         print(f"  {site:<8} after {seconds} s")
+    print("\nMail of a service, by its credential")
+    for site, said in report["mail"]["said"].items():
+        for sender, text in said.items():
+            print(f"  {site:<8} as {sender:<24} {text[:60]}")
     print("\nPhases       seconds  changes")
     for name, phase in report["phases"].items():
         print(f"  {name:<10} {phase['seconds']:>7}  {int(phase['changed']):>7}")

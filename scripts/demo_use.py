@@ -8,6 +8,8 @@ import hashlib
 import json
 import os
 import shlex
+import smtplib
+import ssl
 import subprocess
 import sys
 import time
@@ -18,6 +20,7 @@ import boto3
 import dns.query
 import dns.tsigkeyring
 import dns.update
+import yaml
 from botocore.config import Config
 from botocore.exceptions import ClientError
 from keystoneauth1 import session
@@ -144,6 +147,39 @@ def lines(sites: dict[str, Any]) -> dict[str, Any]:
     return {"store": store, "seconds": seen, "ok": seen.keys() == sites.keys()}
 
 
+def mail(sites: dict[str, Any], zone: str) -> dict[str, Any]:
+    """Whether a service may hand in mail at each site as itself, and not as somebody else.
+
+    Nothing is sent: the demo has nobody to receive it. tests/demo/test_mail.py has.
+    """
+    relays = {
+        site: (name, host["address"])
+        for site, what in sites.items()
+        for name, host in what["hosts"].items()
+        if "smtp_relay" in host["services"]
+    }
+    secret = yaml.safe_load((DEMO / "secrets.yml").read_text(encoding="utf-8"))["demo_smtp_secret"]
+    context = ssl.create_default_context(cafile=str(DEMO / "ca.pem"))
+    own, foreign = f"monitoring@{zone}", f"somebody@{zone}"
+    said: dict[str, dict[str, str]] = {}
+    for site, (name, address) in relays.items():
+        with smtplib.SMTP(address, 587, timeout=30) as smtp:
+            smtp._host = f"{name}.{zone}"  # type: ignore[attr-defined] # whose certificate it is
+            smtp.starttls(context=context)
+            smtp.login("monitoring", secret)
+            said[site] = {}
+            for sender in (own, foreign):
+                smtp.mail(sender)
+                code, text = smtp.rcpt("reader@example.org")
+                said[site][sender] = f"{code} {text.decode()}"
+                smtp.rset()
+    return {
+        "said": said,
+        "ok": len(said) == len(sites)
+        and all(one[own][:3] == "250" and one[foreign][:3] == "553" for one in said.values()),
+    }
+
+
 def main() -> int:
     variables = ansible_json("ansible-inventory", "--list")
     anyone = next(iter(variables["_meta"]["hostvars"].values()))
@@ -186,6 +222,9 @@ def main() -> int:
     print("TASK [write a name as a project, and follow it through its signatures] ***", flush=True)
     naming = names(sites, anyone["federation_domain"])
 
+    print("TASK [hand in mail at each site as a service] ***", flush=True)
+    mailing = mail(sites, anyone["federation_domain"])
+
     print("TASK [write a line to a log at each site, and find it in the store] ***", flush=True)
     logged = lines(sites)
 
@@ -212,9 +251,11 @@ def main() -> int:
         },
         "s3": {"written_through": others[-1], "read_through": others[0], "equal": by_s3 == CONTENT},
         "dns": naming,
+        "mail": mailing,
         "logs": logged,
         "ok": len(regions) == len(sites)
         and naming["ok"]
+        and mailing["ok"]
         and logged["ok"]
         and by_s3 == CONTENT
         and all(read["equal"] for read in read_back.values()),

@@ -20,6 +20,7 @@ Arguments choose some of them; `all` stands for all, with those that take longer
   upstream Swift's own functional and S3 suites (docs/upstream_suites.md)
   upgrade  Swift to Debian's next release, under load
   clouds   tests/clouds: sites joined, examined and left, on two real OpenStack clouds of their own
+  azure    the inventory of Azure by its own plugin and libraries, which are large, against a fake
 
 Ends with one line, `N passed, N failed, N skipped`.
 """
@@ -280,6 +281,14 @@ def clouds(tally: Tally) -> None:
     tally.check("clouds: they are gone", code == 0)
 
 
+def azure(tally: Tally) -> None:
+    began = time.monotonic()
+    code, _output = call("scripts/setup", "azure")
+    if tally.check("azure: its libraries", code == 0, time.monotonic() - began):
+        pytest(tally, "azure: the inventory", OUTPUT / "azure.xml",
+               "tests/integration/test_azure_inventory.py")  # fmt: skip
+
+
 def remove(tally: Tally) -> None:
     """Take the backbone off its hosts again; a second removal finds nothing to do."""
     began = time.monotonic()
@@ -293,10 +302,11 @@ def remove(tally: Tally) -> None:
     tally.check("remove: again, nothing to do", code == 0 and changes(output) == 0)
     look = (
         "systemctl list-units --plain --no-legend --state=active,failed 'swift*' haproxy* keystone*"
-        " mariadb* garb* memcached* nftables* named* knot* 'dns-*' opensearch* 'elk-*' 'log-*';"
-        " ls -d /etc/opensearch /var/lib/opensearch /usr/share/opensearch /etc/log-collector"
-        " /var/lib/log-collector /etc/log-shipper /var/lib/log-shipper /usr/local/sbin/log*"
-        " /etc/bind /etc/knot"
+        " mariadb* garb* memcached* nftables* named* knot* 'dns-*' postfix* dovecot* rspamd*"
+        " valkey* unbound* opensearch* 'elk-*' 'log-*'; ls -d /etc/opensearch /var/lib/opensearch"
+        " /usr/share/opensearch /etc/log-collector /var/lib/log-collector /etc/log-shipper"
+        " /var/lib/log-shipper /usr/local/sbin/log* /etc/bind /etc/knot /etc/postfix"
+        " /var/spool/postfix /etc/dovecot /etc/rspamd /etc/valkey /etc/unbound"
         " /var/lib/bind /var/lib/knot /usr/local/lib/infn-cloud-dns /etc/dns-health*"
         " /etc/swift /etc/haproxy /etc/keystone"
         " /var/lib/mysql /etc/mysql/galera /etc/galera /var/lib/keystone /usr/local/sbin/keystone*"
@@ -350,9 +360,9 @@ STEPS = {
     "quick": quick, "modules": modules, "demo": demo, "again": again, "check": check,
     "verify": verify, "drills": drills, "ringlife": ringlife, "settings": settings,
     "longer": longer, "upstream": upstream, "upgrade": upgrade, "clouds": clouds,
-    "remove": remove, "clean": clean,
+    "azure": azure, "remove": remove, "clean": clean,
 }  # fmt: skip
-LONGER = {"ringlife", "settings", "longer", "upstream", "upgrade", "clouds"}
+LONGER = {"ringlife", "settings", "longer", "upstream", "upgrade", "clouds", "azure"}
 
 
 def main() -> int:

@@ -479,7 +479,6 @@ keyed_groups:
     prefix: zone
 """
 
-import functools
 import time
 import typing as t
 from pathlib import Path
@@ -503,7 +502,7 @@ from ansible_collections.infn.cloud.plugins.plugin_utils._site_answers import (
 )
 from ansible_collections.infn.cloud.plugins.plugin_utils._site_cache import SiteCache
 from ansible_collections.infn.cloud.plugins.plugin_utils._site_inventory import populate, publish
-from ansible_collections.infn.cloud.plugins.plugin_utils._site_plan import plan_site
+from ansible_collections.infn.cloud.plugins.plugin_utils._site_plan import planner
 
 if t.TYPE_CHECKING:
     from ansible.inventory.data import InventoryData
@@ -557,7 +556,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable):
         if chosen is not None:
             directory = place / Path(chosen).expanduser()
         cache = SiteCache(directory)
-        plan = functools.partial(plan_site, self.loader, place, federation)
+        plan = planner(self.loader, place, federation)
         try:
             answers = gather(federation, plan, cache, now=time.time, refresh=refresh)
         except SitesFailed as error:

@@ -196,7 +196,8 @@ class Account:
     def headers(self, container: Optional[str] = None) -> Optional[Mapping[str, str]]:
         """Give the headers that there are, or None if there is no such thing."""
         answer = self._request("HEAD", container, {})
-        if answer.status_code == 404:
+        # 410: it was deleted, and what it had is being removed.
+        if answer.status_code in (404, 410):
             return None
         self._check(answer, "HEAD", container)
         return dict(answer.headers)
@@ -211,8 +212,8 @@ class Account:
             return
         remedy = {
             401: "the proxy does not take the token; look into its log",
-            403: "the user may not: quotas of an account need the role ResellerAdmin, containers a "
-            "role that operates the account",
+            403: "the user may not: quotas of an account, and its end, need ResellerAdmin, "
+            "containers a role that operates the account",
             409: "the container is not empty; remove its objects first",
         }.get(answer.status_code, "look into the proxy's log")
         what = self.name if container is None else f"{self.name}/{container}"
@@ -225,9 +226,13 @@ def reconcile(params: Mapping[str, Any], *, commit: bool) -> Dict[str, Any]:
     containers = params.get("containers") or []
     if faults := faults_of(containers):
         raise AccountError("; ".join(faults))
+    if params.get("state") == "absent" and not params.get("account"):
+        raise AccountError("state absent deletes all that an account has: name it with account")
     account = Account(params)
     changes: List[Change] = []
-    if account_headers(params):
+    if params.get("state") == "absent":
+        changes += [] if account.headers() is None else [Change("DELETE", None)]
+    elif account_headers(params):
         changes += plan_account(params, account.headers() or {})
     for wish in containers:
         changes += plan_container(wish, account.headers(wish["name"]))

@@ -134,6 +134,13 @@ options:
         type: str
         choices: [present, absent]
         default: present
+  state:
+    description:
+      - V(absent) deletes the account O(account) B(with all that is stored there), which takes the
+        role C(ResellerAdmin). Swift removes the objects in its own time. Nothing else is looked at.
+    type: str
+    choices: [present, absent]
+    default: present
 attributes:
   check_mode:
     description: Says what would be changed, and changes nothing.
@@ -233,6 +240,7 @@ ARGUMENTS: dict[str, Any] = {
         ],
     },
     "timeout": {"type": "int", "default": 30},
+    "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
     "url": NAME,
     "account": TEXT,
     "quota_bytes": NUMBER,

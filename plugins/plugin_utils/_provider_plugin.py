@@ -13,6 +13,7 @@ ansible_connection or the group swift_storage by a tag.
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import json
 import os
@@ -27,6 +28,7 @@ from ansible.inventory.data import InventoryData
 from ansible.parsing.dataloader import DataLoader
 from ansible.parsing.yaml.dumper import AnsibleDumper
 from ansible.plugins.loader import inventory_loader
+from ansible.utils.display import Display
 from ansible_collections.infn.cloud.plugins.module_utils._federation_cloud import (
     SECRET,
     PluginOptions,
@@ -53,7 +55,7 @@ KNOWN: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "state": ("powerstate",),
         "project": ("resource_group",),
         "zone": ("location",),
-        "image": ("image.offer",),
+        "image": ("image.offer", "image.id"),
         "flavor": ("virtual_machine_size",),
     },
     "community.general.opennebula": {
@@ -71,6 +73,9 @@ KNOWN: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "image": ("openstack.image.name",),
     },
 }
+# These print that they were refused something, and go on with what they have: a list that is not
+# whole. (Others, such as ansible.builtin.script, print errors that mean nothing.)
+GOES_ON = frozenset({"azure.azcollection.azure_rm"})
 # Variables of a connection that are harmless whoever chose them, once they look like one.
 ADDRESS, PORT, USER = "ansible_host", "ansible_port", "ansible_user"
 
@@ -117,9 +122,11 @@ class PluginProvider(Provider):
             raise ProviderError(f"{path} does not exist; correct options, config_file")
         if not plugin.verify_file(str(path)):
             raise ProviderError(f"{name} does not take a file called {path.name}; see its page")
+        errors: list[str] = []
         try:
-            # Never its cache: how old an answer is, is ours to know.
-            plugin.parse(inventory, loader, str(path), cache=False)
+            with _errors_printed(errors):
+                # Never its cache: how old an answer is, is ours to know.
+                plugin.parse(inventory, loader, str(path), cache=False)
         except AnsibleError as error:
             raise ProviderError(f"{name}: {' '.join(str(error).split())[:400]}") from error
         except (ImportError, NameError) as error:
@@ -128,6 +135,10 @@ class PluginProvider(Provider):
                 f"{name}: {error}; most likely a library that it needs is missing: install the"
                 " requirements of its collection"
             ) from error
+        if errors and name in GOES_ON:
+            raise ProviderError(
+                f"{name} did not list everything: {' '.join(' '.join(errors).split())[:400]}"
+            )
         inventory.reconcile_inventory()
         return inventory
 
@@ -177,6 +188,27 @@ class PluginProvider(Provider):
             if found := _text(value):
                 return found
         return None
+
+
+@contextlib.contextmanager
+def _errors_printed(errors: list[str]) -> t.Iterator[None]:
+    """Collects what is printed as an error meanwhile; Azure's plugin prints dictionaries."""
+    display = Display()
+    printed = display.error
+
+    def error(msg: object, *_: object, **_more: object) -> None:
+        if isinstance(msg, Mapping):
+            inner = msg.get("error")
+            inner = inner if isinstance(inner, Mapping) else msg
+            msg = " ".join(str(inner[key]) for key in ("url", "code", "message") if key in inner)
+        errors.append(str(msg))
+        printed(str(msg))
+
+    vars(display)["error"] = error
+    try:
+        yield
+    finally:
+        del vars(display)["error"]
 
 
 def _text(value: object) -> str | None:

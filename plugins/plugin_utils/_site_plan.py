@@ -11,6 +11,7 @@ import dataclasses
 import functools
 import os
 import typing as t
+from collections.abc import Callable
 from pathlib import Path
 
 import yaml
@@ -35,16 +36,25 @@ if t.TYPE_CHECKING:
     from ansible.parsing.dataloader import DataLoader
 
 
-def plan_site(loader: DataLoader, place: Path, federation: Federation, site: Site) -> Plan:
+def planner(loader: DataLoader, place: Path, federation: Federation) -> Callable[[Site], Plan]:
+    """What says how a site is asked. place is the directory of federation.yml."""
+    # One for all sites: many have their credentials in the same file.
+    reader = CredentialReader(place, os.environ, functools.partial(_read, loader))
+    vault = getattr(loader, "_vault", None)
+    return functools.partial(_plan, reader, vault, place, federation)
+
+
+def _plan(
+    reader: CredentialReader, vault: t.Any, place: Path, federation: Federation, site: Site
+) -> Plan:
     """How one site is asked. Credentials go into the question, never into what names its answer.
 
-    place is the directory of federation.yml. Raises ProviderError when the site cannot be asked.
+    Raises ProviderError when the site cannot be asked.
     """
     policy, source = federation.policy, site.source
-    reader = CredentialReader(place, os.environ, functools.partial(_read, loader))
     credentials = reader.resolve(source.provider, source.credentials)
     options = source.options
-    make = _provider(source.provider, place, getattr(loader, "_vault", None))
+    make = _provider(source.provider, place, vault)
 
     def ask(deadline: Deadline) -> Answer:
         request = Request(
@@ -73,7 +83,7 @@ def _read(loader: DataLoader, path: Path) -> object:
         raise ProviderError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
 
 
-def _provider(name: str, place: Path, vault: t.Any) -> t.Callable[[Request], Provider]:
+def _provider(name: str, place: Path, vault: t.Any) -> Callable[[Request], Provider]:
     """Imported when a site wants it, before its process is made: they share what was imported."""
     if name == OPENSTACK:
         from ._provider_openstack import (

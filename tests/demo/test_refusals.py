@@ -445,7 +445,7 @@ def foreign_disk(demo, tmp_path: Path) -> Iterator[tuple[str, str]]:
         set -e
         gunzip | dd of={image} bs=1M conv=sparse status=none
         truncate --size=400M {image}
-        device=$(losetup --find)
+        device=$(losetup --find | cut -d" " -f1)
         # The kernel may know more loop devices than the host's /dev.
         [ -e "$device" ] || mknod "$device" b 7 "${{device#/dev/loop}}"
         losetup "$device" {image}

@@ -66,7 +66,7 @@ class Place:
         environment = {
             key: value
             for key, value in os.environ.items()
-            if not key.startswith(("ANSIBLE_", "OS_", "AWS_"))
+            if not key.startswith(("ANSIBLE_", "OS_", "AWS_", "AZURE_"))
         }
         collections = [str(ROOT / ".cache" / "collections")]
         if (self.path / "collections").exists():

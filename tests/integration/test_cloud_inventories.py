@@ -4,9 +4,8 @@
 
 AWS is moto's server. OpenNebula is a FAKE on loopback, since it has no server that could be
 installed here: it answers the one call that the plugin makes with recorded/opennebula_vm_pool.xml,
-which says where its shape is from. Azure's libraries are too large to install for a test - three of
-the more than sixty that azure.azcollection imports together take 280 MB - so all that is tested is
-what becomes of a site without them.
+which says where its shape is from. Azure is in test_azure_inventory.py, since its libraries are
+large; what becomes of a site without them is here.
 """
 
 from __future__ import annotations

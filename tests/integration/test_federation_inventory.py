@@ -496,6 +496,43 @@ def test_a_plugin_that_breaks_only_breaks_its_site(newest: Place) -> None:
     assert sorted(found["_meta"]["hostvars"]) == ["me.environment", "still-a"]
 
 
+GOING_ON = """
+from ansible.plugins.inventory import BaseInventoryPlugin
+from ansible.utils.display import Display
+
+DOCUMENTATION = "{name: azure_rm, options: {plugin: {}, refused: {}}}"
+
+class InventoryModule(BaseInventoryPlugin):
+    NAME = "azure.azcollection.azure_rm"
+
+    def parse(self, inventory, loader, path, cache=True):
+        super().parse(inventory, loader, path, cache)
+        self._read_config_data(path)
+        inventory.add_host("some")
+        if self.get_option("refused"):
+            Display().error({"httpMethod": "GET", "url": "https://a.example/two"})
+            Display().error({"error": {"code": "AuthorizationFailed", "message": "no"}})
+"""
+
+
+def test_a_plugin_that_goes_on_after_an_error_has_not_answered(every_core: Place) -> None:
+    """A FAKE of Azure's plugin; test_azure_inventory.py has the real one."""
+    place = every_core
+    base = place.path / "collections" / "ansible_collections" / "azure" / "azcollection"
+    (base / "plugins" / "inventory").mkdir(parents=True)
+    (base / "plugins" / "inventory" / "azure_rm.py").write_text(GOING_ON)
+    for name, refused in (("good", False), ("bad", True)):
+        options = {"name": "azure.azcollection.azure_rm", "config": {"refused": refused}}
+        place.plugin(name, options)
+    found = place.list()
+    assert list(found["_meta"]["hostvars"]) == ["some.good"]
+    report = found["_meta"]["hostvars"]["some.good"]["federation_report"]
+    assert report["bad"]["message"] == (
+        "azure.azcollection.azure_rm did not list everything: "
+        "https://a.example/two AuthorizationFailed no"
+    )
+
+
 def test_ansible_runner_gets_it(newest: Place, cloud: FakeCloud) -> None:
     newest.openstack("bari", cloud)
     newest.run("--list")

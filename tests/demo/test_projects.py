@@ -1,0 +1,163 @@
+# SPDX-FileCopyrightText: The infn.cloud contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A project comes with all that the backbone has for it, and goes without a trace or a loss."""
+
+from __future__ import annotations
+
+import copy
+import json
+import secrets
+import smtplib
+import ssl
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import dns.name
+import keystoneauth1.exceptions
+import keystoneauth1.identity.v3
+import keystoneauth1.session
+import pytest
+import swiftclient
+from cryptography import x509
+
+from tooling.names import ask, chain, signed
+
+from .conftest import REPOSITORY
+
+ZONE = "demo.test"
+NAME = "belle2"
+OWN = f"{NAME}.{ZONE}"
+HOST = "bari-st1"
+RELAY = "padova-gw1"
+# What Keystone says of a credential that it has forgotten.
+GONE = (keystoneauth1.exceptions.Unauthorized, keystoneauth1.exceptions.NotFound)
+PLAYBOOK = REPOSITORY / "playbooks" / "services" / "onboard_project.yml"
+
+
+class Projects:
+    """The playbook, with a list of projects of the test's own."""
+
+    def __init__(self, demo: Any, place: Path) -> None:
+        self.demo = demo
+        self.place = place
+        self.mail = secrets.token_urlsafe(33)
+        self.wished = {
+            "name": NAME, "owner": f"admin@{ZONE}", "zone": {"max_records": 40},
+            "mail": [{"id": f"{NAME}-portal", "secret": self.mail, "expires": "2099-12-31",
+                      "senders": [f"portal@{OWN}"]}],
+            "certificates": [{"host": HOST, "names": ["", "portal"], "group": "swift"}],
+            "objects": {"password": secrets.token_urlsafe(20), "quota_bytes": 1_000_000,
+                        "containers": [{"name": "data", "policy": "two-regions"}]},
+        }  # fmt: skip
+
+    def play(self, *options: str, **changes: Any) -> Any:
+        wished = copy.deepcopy(self.wished) | changes
+        given = self.place / "given.json"
+        given.touch(0o600)
+        given.write_text(json.dumps({"backbone_projects": [wished]}), encoding="utf-8")
+        return self.demo.ansible("ansible-playbook", PLAYBOOK, "-e", f"@{given}", *options,
+                                 timeout=400)  # fmt: skip
+
+    @property
+    def file(self) -> Path:
+        return Path(self.demo.directory) / "projects" / f"{NAME}.clouds.yaml"
+
+    def login(self) -> dict[str, str]:
+        """The project's credential for the object storage."""
+        return json.loads(self.file.read_text())["clouds"][NAME]["auth"]
+
+    def storage(self, login: dict[str, str]) -> swiftclient.Connection:
+        """As the project's service sees it."""
+        auth = keystoneauth1.identity.v3.ApplicationCredential(**login)
+        session = keystoneauth1.session.Session(auth=auth, verify=str(self.demo.ca), timeout=90)
+        return self.demo.swift("bari", session)
+
+    def may_send(self) -> int:
+        """What the relay says to the project's service."""
+        context = ssl.create_default_context(cafile=str(self.demo.ca))
+        with smtplib.SMTP(self.demo.hosts[RELAY], 587, timeout=30) as smtp:
+            smtp._host = f"{RELAY}.{ZONE}"
+            smtp.starttls(context=context)
+            try:
+                smtp.login(f"{NAME}-portal", self.mail)
+            except smtplib.SMTPAuthenticationError as error:
+                return error.smtp_code
+            smtp.mail(f"portal@{OWN}")
+            return smtp.rcpt("reader@example.org")[0]
+
+
+def changes(run: Any) -> int:
+    assert run.rc == 0, run.text
+    return sum(stats["changed"] for stats in run.stats.values())
+
+
+@pytest.fixture(scope="module")
+def projects(demo, tmp_path_factory) -> Iterator[Projects]:
+    made = Projects(demo, tmp_path_factory.mktemp("projects"))
+    try:
+        yield made
+    finally:
+        made.play("-e", "onboard_allow_data_loss=true", state="absent")
+        (primary,) = demo.groups("dns_primary")
+        demo.shell(HOST, f"rm -rf /etc/certificates/live/{NAME}", check=False)
+        demo.shell(primary, "rm -rf /var/lib/bind/removed", check=False)
+
+
+def test_a_project_that_cannot_be_is_refused(projects) -> None:
+    run = projects.play(mail=[{"id": "cms-x", "secret": "s" * 32, "expires": "2099-12-31",
+                               "senders": [f"portal@cms.{ZONE}"]}])  # fmt: skip
+    assert run.rc != 0
+    assert f"is not in its own {OWN}" in run.text
+    assert not any(stats["changed"] for stats in run.stats.values())
+
+
+def test_one_run_gives_it_everything(demo, projects) -> None:
+    before = signed(demo.hosts["bari-gw1"], f"cms.{ZONE}", "DNSKEY", {})
+    assert changes(projects.play()) > 0
+    for host in demo.groups("dns_secondary"):
+        server = demo.hosts[host]
+        keys = chain(server, ZONE, OWN)
+        assert signed(server, OWN, "SOA", keys)
+        texts = [b"".join(one.strings).decode() for one in signed(server, OWN, "TXT", keys)]
+        assert any(text.startswith("v=spf1 ip4:") for text in texts), texts
+        assert signed(server, f"_dmarc.{OWN}", "TXT", keys)
+    assert projects.may_send() == 250
+    pem = demo.shell(HOST, f"cat /etc/certificates/live/{NAME}/fullchain.pem")
+    names = x509.load_pem_x509_certificate(pem.encode()).extensions.get_extension_for_class(
+        x509.SubjectAlternativeName
+    )
+    assert names.value.get_values_for_type(x509.DNSName) == [OWN, f"portal.{OWN}"]
+    assert projects.file.stat().st_mode & 0o777 == 0o600
+    storage = projects.storage(projects.login())
+    storage.put_object("data", "letter", b"Dear reader")
+    assert storage.get_object("data", "letter")[1] == b"Dear reader"
+    assert storage.head_account()["x-account-quota-bytes"] == "1000000"
+    assert storage.head_container("data")["x-storage-policy"] == "two-regions"
+    # Another project's zone is as it was.
+    assert signed(demo.hosts["bari-gw1"], f"cms.{ZONE}", "DNSKEY", {}) == before
+
+
+def test_a_second_run_changes_nothing(projects) -> None:
+    assert changes(projects.play()) == 0
+
+
+def test_who_goes_is_nobody_any_more(demo, projects) -> None:
+    """First without what it has stored, which is kept; then that too."""
+    login = projects.login()
+    assert projects.storage(login).get_object("data", "letter")[1]
+    run = projects.play(state="absent")
+    assert changes(run) > 0
+    assert f"What {NAME} stored is kept" in json.dumps(run.report)
+    for host in demo.groups("dns_secondary"):
+        answer = ask(demo.hosts[host], OWN, "SOA").answer
+        assert not [rrset for rrset in answer if rrset.name == dns.name.from_text(OWN)]
+    assert projects.may_send() == 535
+    assert not projects.file.exists()
+    assert not demo.shell(HOST, f"ls -d /etc/certificates/live/{NAME} 2>/dev/null; true")
+    # A token that it has already is good for as long as the proxies remember it.
+    with pytest.raises(GONE):
+        projects.storage(login).get_object("data", "letter")
+    assert signed(demo.hosts["bari-gw1"], f"cms.{ZONE}", "DNSKEY", {})
+    assert changes(projects.play("-e", "onboard_allow_data_loss=true", state="absent")) > 0
+    assert changes(projects.play("-e", "onboard_allow_data_loss=true", state="absent")) == 0
