@@ -8,18 +8,19 @@ Sockets, keys and certificates are real; tests/demo/test_logs.py has the rest.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime
-import http.server
+import http.client
 import importlib.util
 import json
 import socket
 import ssl
+import subprocess
 import sys
-import threading
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 from cryptography import x509
@@ -273,55 +274,56 @@ def test_nobody_there_is_said_once(site, capsys) -> None:
 # --- the way into the store
 
 
-class FakeStore(http.server.BaseHTTPRequestHandler):
-    """Answers to _bulk as it was told, once each; then takes everything, each identifier once."""
+class Store:
+    """The fake store, and what it is told and asked."""
 
-    protocol_version, timeout = "HTTP/1.1", 5
-    answers: ClassVar[list[Any]] = []
-    held: ClassVar[dict[str, str]] = {}
+    def __init__(self, port: int, ca: Path) -> None:
+        self.port = port
+        self.tls = ssl.create_default_context(cafile=str(ca))
+        self.tls.verify_flags &= ~ssl.VERIFY_X509_STRICT
 
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"])).decode().splitlines()
-        names = [json.loads(line)["create"]["_id"] for line in body[::2]]
-        answer = self.answers.pop(0) if self.answers else {}
-        if callable(answer):
-            answer = answer(names)
-        if isinstance(answer, int):
-            return self.send(answer, b"Unauthorized")
-        items = []
-        for name, document in zip(names, body[1::2]):
-            status = answer.get(name, 409 if name in self.held else 201)
-            if status == 201:
-                self.held[name] = document
-            items.append({"create": {"_id": name, "status": status}})
-        return self.send(200, json.dumps({"items": items}).encode())
+    def ask(self, method: str, path: str, body: Any = None) -> Any:
+        connection = http.client.HTTPSConnection(
+            "localhost", self.port, timeout=10, context=self.tls
+        )
+        with contextlib.closing(connection):
+            connection.request(method, path, json.dumps(body))
+            return json.loads(connection.getresponse().read())
 
-    def send(self, status: int, text: bytes) -> None:
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(text)))
-        self.end_headers()
-        self.wfile.write(text)
+    def answers(self, *answers: Any) -> None:
+        self.ask("PUT", "/answers", answers)
 
-    def log_message(self, *_words: Any) -> None:
-        pass
+    @property
+    def held(self) -> list[str]:
+        return sorted(self.ask("GET", "/held"))
+
+
+@pytest.fixture(scope="module")
+def fake_store(authority: Any) -> Iterator[Store]:
+    authority("localhost")
+    files = [authority.directory / f"localhost.{kind}" for kind in ("pem", "key")]
+    command = [sys.executable, Path(__file__).with_name("fake_log_store.py"), *files]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
+        try:
+            yield Store(int(child.stdout.readline()), authority.directory / "ca.pem")
+        finally:
+            child.kill()
 
 
 @pytest.fixture
-def writer(authority: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    if "eventlet" in sys.modules:
-        pytest.skip("Swift's library has made threads of this process green: run this file alone")
+def store(fake_store: Store) -> Store:
+    fake_store.answers()
+    return fake_store
+
+
+@pytest.fixture
+def writer(
+    store: Store, authority: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Any]:
     module = program("log_collector/files/log_collector_writer.py")
     monkeypatch.setattr(module, "PAUSE", 0.05)
-    monkeypatch.setattr(FakeStore, "answers", [])
-    monkeypatch.setattr(FakeStore, "held", {})
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), FakeStore)
-    tls = authority("localhost")
-    tls.verify_mode = ssl.CERT_NONE
-    # Hands are shaken in the request's own thread: who connects and is silent holds nobody up.
-    server.socket = tls.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
-    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
     settings = {
-        "stores": [f"localhost:{server.server_port}"], "user": "w", "password": "secret",
+        "stores": [f"localhost:{store.port}"], "user": "w", "password": "secret",
         "ca_file": authority.directory / "ca.pem",
     }  # fmt: skip
     made = module.Writer(settings, tmp_path)
@@ -329,57 +331,55 @@ def writer(authority: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> I
     made.again = lambda: module.Writer(settings, tmp_path)
     yield made
     made.turn_to(0)
-    server.shutdown()
-    server.server_close()
 
 
-def test_a_line_that_comes_twice_is_stored_once_and_counted(writer) -> None:
+def test_a_line_that_comes_twice_is_stored_once_and_counted(writer, store) -> None:
     writer.write(writer.lines("a", "b"))
     writer.write(writer.lines("b", "c"))
-    assert sorted(FakeStore.held) == ["a", "b", "c"]
+    assert store.held == ["a", "b", "c"]
     assert writer.counts == {"written": 3, "again": 1, "refused": 0}
     assert writer.again().counts == writer.counts, "also after a restart"
 
 
 @pytest.mark.parametrize("trouble", [401, 403, 404, 429, 500, 503], ids=str)
-def test_no_line_is_lost_when_the_store_refuses_all(writer, trouble: int) -> None:
-    FakeStore.answers = [trouble, trouble]
+def test_no_line_is_lost_when_the_store_refuses_all(writer, store, trouble: int) -> None:
+    store.answers(trouble, trouble)
     writer.write(writer.lines("a", "b"))
-    assert sorted(FakeStore.held) == ["a", "b"]
+    assert store.held == ["a", "b"]
 
 
 @pytest.mark.parametrize("trouble", [403, 404, 429, 500, 503], ids=str)
-def test_no_line_is_lost_when_the_store_refuses_some(writer, trouble: int) -> None:
-    FakeStore.answers = [{"a": trouble}, {"a": trouble}]
+def test_no_line_is_lost_when_the_store_refuses_some(writer, store, trouble: int) -> None:
+    store.answers({"a": trouble}, {"a": trouble})
     writer.write(writer.lines("a", "b"))
-    assert sorted(FakeStore.held) == ["a", "b"]
+    assert store.held == ["a", "b"]
     assert writer.counts["again"] == 0, "only those that were refused come again"
 
 
-def test_a_line_that_is_never_taken_does_not_stop_the_others(writer) -> None:
-    FakeStore.answers = [{"b": 400}]
+def test_a_line_that_is_never_taken_does_not_stop_the_others(writer, store) -> None:
+    store.answers({"b": 400})
     writer.write(writer.lines("a", "b", "c"))
-    assert sorted(FakeStore.held) == ["a", "c"]
+    assert store.held == ["a", "c"]
     (refused,) = writer.refused.read_text().splitlines()
     assert json.loads(refused)["line"] == '{"n":"b"}'
 
 
 @pytest.mark.parametrize("status", [400, 413], ids=str)
-def test_one_line_that_spoils_the_request_is_found(writer, status: int) -> None:
-    FakeStore.answers = [lambda names: status if "c" in names else {}] * 10
+def test_one_line_that_spoils_the_request_is_found(writer, store, status: int) -> None:
+    store.answers(*[{"all": {"c": status}}] * 10)
     writer.write(writer.lines("a", "b", "c", "d"))
-    assert sorted(FakeStore.held) == ["a", "b", "d"]
+    assert store.held == ["a", "b", "d"]
     assert writer.counts == {"written": 3, "again": 0, "refused": 1}
 
 
-def test_another_store_is_taken_when_one_is_away(writer) -> None:
+def test_another_store_is_taken_when_one_is_away(writer, store) -> None:
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))
         writer.stores.insert(0, f"localhost:{nobody.getsockname()[1]}")
         writer.write(writer.lines("a"))
         assert writer.place == 1
     writer.write(writer.lines("b"))
-    assert sorted(FakeStore.held) == ["a", "b"]
+    assert store.held == ["a", "b"]
 
 
 # --- the store
