@@ -33,12 +33,13 @@ test-all: ## test, and what takes longer: every drill, Swift's own suites, an up
 test-swift-upstream: ## Swift's own functional and S3 suites against the running demo
 	@python3 scripts/swift_upstream.py
 
-bench: ## what ring planning, a second run of the backbone, our proxies, the inventory and the name servers cost
+bench: ## what ring planning, a second run of the backbone, our proxies, the inventory, the name servers and the logs cost
 	@python3 scripts/bench.py rings
 	@python3 scripts/bench.py second-run
 	@python3 scripts/bench.py swift --without-mesh
 	@.venv/bin/python scripts/bench.py inventory
 	@.venv/bin/python scripts/bench.py dns
+	@.venv/bin/python scripts/bench.py logs
 
 clean: ## remove the Python environments and caches
 	rm -rf .venv .cache

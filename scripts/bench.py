@@ -12,6 +12,8 @@
                        clouds, and against a static YAML inventory of the same hosts
   bench.py dns         a project's zone from the playbook to all name servers, a record to all of
                        them, and questions per second, against BIND with every option as it comes
+  bench.py logs        how soon a line of a host is found, and how many lines a second come through
+                       the whole way, against the same lines straight into the store
 
 Prints ratios and leaves the figures in tests/output/bench-<name>.json. Timings are no tests.
 """
@@ -267,12 +269,22 @@ def inventory(arguments: argparse.Namespace) -> None:
     save("inventory", figures)
 
 
+def demo_directory() -> Path:
+    return Path(os.environ.get("INFN_CLOUD_DEMO_DIR") or ROOT / ".demo").resolve()
+
+
 def names(arguments: argparse.Namespace) -> None:
     """The demo's name servers."""
     from tooling import bench_dns
 
-    demo = Path(os.environ.get("INFN_CLOUD_DEMO_DIR") or ROOT / ".demo").resolve()
-    bench_dns.run(demo, rounds=arguments.rounds, save=save)
+    bench_dns.run(demo_directory(), rounds=arguments.rounds, save=save)
+
+
+def logs(arguments: argparse.Namespace) -> None:
+    """The demo's logs."""
+    from tooling import bench_logs
+
+    bench_logs.run(demo_directory(), rounds=arguments.rounds, save=save)
 
 
 def main() -> int:
@@ -306,6 +318,9 @@ def main() -> int:
     command = commands.add_parser("dns")
     command.add_argument("--rounds", type=int, default=3)
     command.set_defaults(run=names)
+    command = commands.add_parser("logs")
+    command.add_argument("--rounds", type=int, default=3)
+    command.set_defaults(run=logs)
     arguments = parser.parse_args()
     arguments.run(arguments)
     return 0

@@ -27,6 +27,7 @@ from keystoneauth1 import session
 from keystoneauth1.identity import v3
 from swiftclient.client import Connection
 
+from tooling.hosts import shell
 from tooling.names import ask, chain, project_key, signed
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -122,11 +123,6 @@ def names(sites: dict[str, Any], zone: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def on_host(host: str, command: str) -> str:
-    ssh = ["ssh", "-F", str(DEMO / "ssh_config"), host, command]
-    return subprocess.run(ssh, check=True, stdout=subprocess.PIPE, text=True).stdout
-
-
 def lines(sites: dict[str, Any]) -> dict[str, Any]:
     """Write a line to the log of a host at each site, and find it in the store as a reader does."""
     has = {
@@ -137,10 +133,10 @@ def lines(sites: dict[str, Any]) -> dict[str, Any]:
     began: dict[str, float] = {}
     seen: dict[str, float] = {}
     for name, site in sites.items():
-        on_host(next(iter(site["hosts"])), f"logger -t demo {mark}")
+        shell(DEMO, next(iter(site["hosts"])), f"logger -t demo {mark}")
         began[name] = time.monotonic()
     while seen.keys() != sites.keys() and time.monotonic() - began[name] < 30:
-        said = on_host(store, f"sudo logs find --json --service demo '\"{mark}\"'")
+        said = shell(DEMO, store, f"logs find --json --service demo '\"{mark}\"'")
         for line in json.loads(said)["lines"]:
             where = line["cloud.region"]
             seen.setdefault(where, round(time.monotonic() - began[where], 1))

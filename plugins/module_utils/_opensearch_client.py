@@ -166,13 +166,14 @@ def reconcile(params: Mapping[str, Any], *, commit: bool) -> list[Change]:
             current = found(item, answer.body) if answer.status == 200 else None
             wrong = (
                 item.kind == "user"
-                and current is not None
+                and None not in (current, item.body)
                 and not client.lets_in(item.name, item.body["password"])
             )
             if wrong or differs(item, current):
                 changes.append(Change(item, current))
         for change in changes if commit else []:
-            answer = client.call("PUT", change.path, change.item.body)
+            method = "DELETE" if change.item.body is None else "PUT"
+            answer = client.call(method, change.path, change.item.body)
             if answer.status not in (200, 201):
                 raise OpenSearchError(f"{change.item.kind} {change.item.name}: {refusal(answer)}")
         return changes

@@ -10,6 +10,7 @@ somebody else, stays.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -28,7 +29,8 @@ SETTINGS = "/_cluster/settings"
 class Item(NamedTuple):
     kind: str
     name: str
-    body: Mapping[str, Any]
+    # None: there shall be none.
+    body: Mapping[str, Any] | None
 
 
 class Change(NamedTuple):
@@ -44,37 +46,69 @@ def path(item: Item) -> str:
     return SETTINGS if item.kind == "settings" else PATHS[item.kind] + item.name
 
 
+def views(wished: Sequence[Mapping[str, Any]], index: str) -> dict[str, list[dict[str, Any]]]:
+    """Users who see some lines of the index and nothing else, and their roles.
+
+    A view is of lines that have one of its domain names, or a name below one, or one of its words.
+    """
+    users, roles = [], []
+    for view in wished:
+        name = f"view-{view['name']}"
+        if view.get("state") == "absent":
+            users.append({"name": name, "state": "absent"})
+            roles.append({"name": name, "state": "absent"})
+            continue
+        # The server takes a domain name for one word, and splits others where a hyphen is.
+        queries: list[dict[str, Any]] = [
+            query
+            for domain in view.get("names") or ()
+            for query in (
+                {"term": {"message": domain}}, {"wildcard": {"message": f"*.{domain}"}},
+            )
+        ]  # fmt: skip
+        queries += [{"match_phrase": {"message": word}} for word in view.get("words") or ()]
+        permission = {
+            "index_patterns": [f"{index}-*"],
+            "allowed_actions": ["read"],
+            "dls": {"bool": {"should": queries, "minimum_should_match": 1}},
+        }
+        users.append({"name": name, "password": view["password"]})
+        roles.append({"name": name, "index_permissions": [permission], "users": [name]})
+    return {"users": users, "roles": roles}
+
+
 def wish(params: Mapping[str, Any]) -> list[Item]:
     """What is declared, in the order in which it can be made: roles before their users."""
-    items = [
-        Item(
-            "role",
-            role["name"],
-            {
-                "cluster_permissions": list(role["cluster_permissions"]),
-                "index_permissions": [
-                    {
-                        "index_patterns": list(entry["index_patterns"]),
-                        "allowed_actions": list(entry["allowed_actions"]),
-                    }
-                    for entry in role["index_permissions"]
-                ],
-            },
-        )
-        for role in params["roles"]
-    ]
+    items = [_item("role", role, _role(role)) for role in params["roles"]]
+    items += [_item("user", user, {"password": user["password"]}) for user in params["users"]]
     items += [
-        Item("user", user["name"], {"password": user["password"]}) for user in params["users"]
-    ]
-    items += [
-        Item("role_mapping", role["name"], {"users": list(role["users"])})
-        for role in params["roles"]
+        _item("role_mapping", role, {"users": list(role["users"])}) for role in params["roles"]
     ]
     if params["settings"]:
         items.append(Item("settings", "persistent", {"persistent": dict(params["settings"])}))
     items += [Item("index_template", *entry) for entry in params["index_templates"].items()]
     items += [Item("repository", *entry) for entry in params["repositories"].items()]
     return items
+
+
+def _item(kind: str, declared: Mapping[str, Any], body: Mapping[str, Any]) -> Item:
+    return Item(kind, declared["name"], None if declared.get("state") == "absent" else body)
+
+
+def _role(role: Mapping[str, Any]) -> dict[str, Any]:
+    """As the server takes it. What documents it is limited to (dls) is a query, as text."""
+    permissions = [
+        {
+            "index_patterns": list(entry["index_patterns"]),
+            "allowed_actions": list(entry["allowed_actions"]),
+            **({"dls": json.dumps(entry["dls"])} if entry.get("dls") else {}),
+        }
+        for entry in role["index_permissions"]
+    ]
+    return {
+        "cluster_permissions": list(role["cluster_permissions"]),
+        "index_permissions": permissions,
+    }
 
 
 def found(item: Item, answer: Mapping[str, Any]) -> Mapping[str, Any] | None:
@@ -91,8 +125,8 @@ def found(item: Item, answer: Mapping[str, Any]) -> Mapping[str, Any] | None:
 
 def differs(item: Item, current: Mapping[str, Any] | None) -> bool:
     """Whether something declared is missing or other. A password cannot be read: see passwords."""
-    if current is None:
-        return True
+    if current is None or item.body is None:
+        return (current is None) != (item.body is None)
     if item.kind == "user":
         return False
     return not _contains(current, item.body)

@@ -21,7 +21,7 @@ NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?")
 ACME = "certificates"
 CHALLENGE = "_acme-challenge"
 # Users and projects of Keystone that are the backbone's own.
-RESERVED = frozenset({"admin", "demo", "object-accounts", "service", "swift"})
+RESERVED = frozenset({"admin", "demo", "log-backup", "object-accounts", "service", "swift"})
 QUOTAS = ("quota_bytes", "quota_count", "policy_quota_bytes")
 
 Project = Mapping[str, Any]
@@ -49,10 +49,23 @@ def services(projects: Sequence[Project], zone: str, host: str) -> dict[str, lis
             for one in project.get("certificates") or ()
             if one["host"] == host
         ],
+        "views": [_view(project, zone) for project in projects],
         **_stored([project for project in present if project.get("objects")]),
         "leaving": [
             {"name": project["name"], "state": "absent"} for project in projects if _gone(project)
         ],
+    }
+
+
+def _view(project: Project, zone: str) -> dict[str, Any]:
+    """Lines in which its zone, or a credential of its mail, is named."""
+    if _gone(project) or not project.get("logs"):
+        return {"name": project["name"], "state": "absent"}
+    return {
+        "name": project["name"],
+        "password": project["logs"]["password"],
+        "names": [f"{project['name']}.{zone}"],
+        "words": [one["id"] for one in project.get("mail") or ()],
     }
 
 
@@ -152,6 +165,7 @@ def _faults_of(project: Project, zone: str, hosts: Sequence[str]) -> Iterator[st
             yield f"a certificate for host {one.get('host')}, which the inventory does not have"
         if not one.get("names"):
             yield "a certificate without names; the zone's own is ''"
-    objects = project.get("objects") or {}
-    if objects and len(str(objects.get("password") or "")) < 12:
-        yield "objects, password needs at least 12 characters"
+    for part in ("objects", "logs"):
+        what = project.get(part) or {}
+        if what and len(str(what.get("password") or "")) < 12:
+            yield f"{part}, password needs at least 12 characters"

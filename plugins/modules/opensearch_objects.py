@@ -72,6 +72,11 @@ options:
         type: list
         elements: str
         default: []
+      state:
+        description: Whether there is such a role.
+        type: str
+        choices: [present, absent]
+        default: present
   users:
     description: Users that log in with a password.
     type: list
@@ -83,9 +88,14 @@ options:
         type: str
         required: true
       password:
-        description: The password.
+        description: The password. Needed for a user that shall be there.
         type: str
-        required: true
+        default: ""
+      state:
+        description: Whether there is such a user.
+        type: str
+        choices: [present, absent]
+        default: present
   index_templates:
     description: Index templates by name, as the server takes them.
     type: dict
@@ -153,6 +163,7 @@ from ansible_collections.infn.cloud.plugins.module_utils._opensearch_objects imp
 _NAME = {"type": "str", "required": True}
 _TEXTS = {"type": "list", "elements": "str", "default": []}
 _NEEDED = {"type": "list", "elements": "str", "required": True}
+_STATE = {"type": "str", "choices": ["present", "absent"], "default": "present"}
 ARGUMENTS = {
     "url": _NAME,
     "ca_file": {"type": "path", "required": True},
@@ -170,16 +181,25 @@ ARGUMENTS = {
                 "type": "list",
                 "elements": "dict",
                 "default": [],
-                "options": {"index_patterns": _NEEDED, "allowed_actions": _NEEDED},
+                "options": {
+                    "index_patterns": _NEEDED,
+                    "allowed_actions": _NEEDED,
+                    "dls": {"type": "dict"},
+                },
             },
             "users": _TEXTS,
+            "state": _STATE,
         },
     },
     "users": {
         "type": "list",
         "elements": "dict",
         "default": [],
-        "options": {"name": _NAME, "password": {"type": "str", "required": True, "no_log": True}},
+        "options": {
+            "name": _NAME,
+            "password": {"type": "str", "default": "", "no_log": True},
+            "state": _STATE,
+        },
     },
     "index_templates": {"type": "dict", "default": {}},
     "repositories": {"type": "dict", "default": {}},

@@ -23,6 +23,7 @@ import dns.tsigkeyring
 import dns.update
 import yaml
 
+from tooling.hosts import shell
 from tooling.names import ask, project_key
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -103,12 +104,7 @@ class Bench:
         self.secret = yaml.safe_load((demo / "secrets.yml").read_text(encoding="utf-8"))
 
     def shell(self, host: str, script: str, stdin: str = "") -> str:
-        quoted = script.replace("'", "'\\''")
-        done = subprocess.run(
-            ["ssh", "-F", str(self.demo / "ssh_config"), host, f"sudo bash -c '{quoted}'"],
-            input=stdin, stdout=subprocess.PIPE, text=True, check=True, timeout=300,
-        )  # fmt: skip
-        return done.stdout
+        return shell(self.demo, host, script, stdin)
 
     # --- a project, from the playbook to all name servers
 

@@ -244,6 +244,9 @@ def test_a_written_line_cannot_be_changed(logs) -> None:
     assert status == 200 and not said["errors"], said
     again = logs.request("POST", "/_bulk", user="writer", lines=create)[1]
     assert again["items"][0]["create"]["status"] == 409, again
+    over = [{"index": {"_index": index, "_id": name}}, {"message": "another"}]
+    said = logs.request("POST", "/_bulk", user="writer", lines=over)[1]
+    assert said["items"][0]["index"]["status"] == 403, said
     delete = [{"delete": {"_index": index, "_id": name}}]
     gone = logs.request("POST", "/_bulk", user="writer", lines=delete)[1]
     assert gone["items"][0]["delete"]["status"] == 403, gone
@@ -315,6 +318,108 @@ def test_days_are_kept_as_long_as_declared(demo, logs) -> None:
     demo.on(logs.stores, "systemctl start elk-upkeep.service")
     assert logs.request("HEAD", f"/{gone}", certificate=logs.admin)[0] == 404
     assert logs.request("DELETE", f"/{kept}", certificate=logs.admin)[0] == 200
+
+
+class Copies:
+    """What is in the object storage, as the copies' own user sees it through another site."""
+
+    def __init__(self, demo: Any) -> None:
+        password = demo.secrets["logs_backup_password"]
+        site = list(demo.sites)[-1]
+        who = {"username": "log-backup", "password": password, "project_name": "log-backup"}
+        self.swift = demo.swift(site, demo.session(site, **who))
+
+    def of(self, day: str) -> dict[str, dict[str, Any]]:
+        """Objects by name."""
+        return {
+            one["name"]: one
+            for one in self.swift.get_container("logs", prefix=f"{day}/", full_listing=True)[1]
+        }
+
+
+def add(logs: Logs, index: str, names: Sequence[str]) -> None:
+    lines: list[Any] = []
+    for name in names:
+        document = {"@timestamp": "2026-01-01T00:00:00Z", "message": name, "more": [name]}
+        lines += [{"create": {"_index": index, "_id": name}}, document]
+    status, said = logs.request("POST", "/_bulk", certificate=logs.admin, lines=lines)
+    assert status == 200 and not said["errors"], said
+
+
+def test_a_day_is_copied_deleted_and_brought_back(demo, logs) -> None:
+    """A day that is over for too long goes when it has a copy; the copy has each of its lines."""
+    days = demo.variables["_meta"]["hostvars"][logs.stores[0]]["elk_retention_days"]
+    date = time.gmtime(time.time() - 86400 * (days + 2))
+    day, wish = time.strftime("logs-%Y.%m.%d", date), time.strftime("%Y-%m-%d", date)
+    restored = day.replace("logs-", "logs-restored-")
+    copies = Copies(demo)
+    upkeep = "systemctl start elk-upkeep.service"
+    names = [token() for _number in range(4500)]
+    try:
+        # Without a place for the copy, nothing is deleted.
+        add(logs, day, names[:-1])
+        wrong = (
+            'sed -i.kept \'s/"name": "log-backup"/"name": "nobody"/\' /etc/opensearch/upkeep.json'
+        )
+        demo.on(logs.stores, f"{wrong}; {upkeep}; true")
+        demo.on(logs.stores, "mv /etc/opensearch/upkeep.json.kept /etc/opensearch/upkeep.json")
+        assert logs.request("HEAD", f"/{day}", certificate=logs.admin)[0] == 200
+        assert not copies.of(day)
+
+        demo.on(logs.stores, upkeep)
+        assert logs.request("HEAD", f"/{day}", certificate=logs.admin)[0] == 404
+        assert set(copies.of(day)) == {f"{day}/4499/000001.gz", f"{day}/4499/manifest.json"}
+        headers = copies.swift.head_object("logs", f"{day}/4499/manifest.json")
+        assert int(headers["x-delete-at"]) > time.time() + 86400 * 300
+        assert f"{wish}         4499 lines" in demo.shell(logs.stores[1], "logs backups")
+
+        said = demo.shell(logs.stores[0], f"logs restore {wish}")
+        assert f"4499 lines are in {restored}, 4499 of them were not there" in said
+        said = demo.shell(logs.stores[0], f"logs restore {wish}")
+        assert f"4499 lines are in {restored}, 0 of them were not there" in said
+        for name in (names[0], names[-2]):
+            source = logs.request("GET", f"/{restored}/_source/{name}", user="reader")[1]
+            assert source["message"] == name and source["more"] == [name]
+
+        # It stays, until nobody needs it.
+        before = copies.of(day)
+        demo.on(logs.stores, upkeep)
+        assert logs.request("HEAD", f"/{restored}", certificate=logs.admin)[0] == 200
+        assert copies.of(day) == before, "what is copied is not copied again"
+        demo.shell(logs.stores[0], f"logs forget {wish}")
+        assert logs.request("HEAD", f"/{restored}", certificate=logs.admin)[0] == 404
+
+        # A day that has more lines now than its copy: it is copied anew, the old copy goes.
+        add(logs, day, names)
+        demo.on(logs.stores, upkeep)
+        assert set(copies.of(day)) == {f"{day}/4500/000001.gz", f"{day}/4500/manifest.json"}
+
+        part = f"{day}/4500/000001.gz"
+        data = copies.swift.get_object("logs", part)[1]
+        copies.swift.put_object("logs", part, data[:-1] + b"x")
+        refused = demo.shell(logs.stores[0], f"logs restore {wish} 2>&1; true")
+        assert f"/{part} is not what was written" in refused
+        absent = demo.shell(logs.stores[0], "logs restore 2001-01-01 2>&1; true")
+        assert "there is no whole copy of logs-2001.01.01" in absent
+    finally:
+        for index in (day, restored):
+            logs.request("DELETE", f"/{index}", certificate=logs.admin)
+        for name in copies.of(day):
+            copies.swift.delete_object("logs", name)
+
+
+@pytest.mark.settings
+def test_nodes_restart_one_at_a_time(demo, logs) -> None:
+    """While lines are written; the cluster answers all the time, and none is lost."""
+    command = "systemctl show --property ActiveEnterTimestampMonotonic --value opensearch.service"
+    before = demo.on(logs.stores, command)
+    with writing(logs, list(demo.hosts), 1200, 10, within=120):
+        run = demo.ansible(
+            "ansible-playbook", REPOSITORY / "playbooks/operations/elk_restart.yml", timeout=400
+        )
+    assert run.rc == 0, run.text
+    after = demo.on(logs.stores, command)
+    assert all(int(after[host]) > int(before[host]) for host in logs.stores)
 
 
 # --- none is lost

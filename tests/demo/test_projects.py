@@ -23,7 +23,8 @@ from cryptography import x509
 
 from tooling.names import ask, chain, signed
 
-from .conftest import REPOSITORY
+from .conftest import REPOSITORY, eventually
+from .test_logs import Logs
 
 ZONE = "demo.test"
 NAME = "belle2"
@@ -42,6 +43,8 @@ class Projects:
         self.demo = demo
         self.place = place
         self.mail = secrets.token_urlsafe(33)
+        self.logs = Logs(demo)
+        self.logs.users["view"] = (f"view-{NAME}", secrets.token_urlsafe(20))
         self.wished = {
             "name": NAME, "owner": f"admin@{ZONE}", "zone": {"max_records": 40},
             "mail": [{"id": f"{NAME}-portal", "secret": self.mail, "expires": "2099-12-31",
@@ -49,6 +52,7 @@ class Projects:
             "certificates": [{"host": HOST, "names": ["", "portal"], "group": "swift"}],
             "objects": {"password": secrets.token_urlsafe(20), "quota_bytes": 1_000_000,
                         "containers": [{"name": "data", "policy": "two-regions"}]},
+            "logs": {"password": self.logs.users["view"][1]},
         }  # fmt: skip
 
     def play(self, *options: str, **changes: Any) -> Any:
@@ -72,6 +76,13 @@ class Projects:
         auth = keystoneauth1.identity.v3.ApplicationCredential(**login)
         session = keystoneauth1.session.Session(auth=auth, verify=str(self.demo.ca), timeout=90)
         return self.demo.swift("bari", session)
+
+    def sees(self, mark: str) -> set[str]:
+        """Lines with a mark that the project finds in the logs."""
+        body = {"query": {"match": {"message": mark}}, "size": 100}
+        status, found = self.logs.request("POST", "/logs-*/_search", user="view", body=body)
+        assert status == 200, found
+        return {hit["_source"]["message"] for hit in found["hits"]["hits"]}
 
     def may_send(self) -> int:
         """What the relay says to the project's service."""
@@ -138,6 +149,27 @@ def test_one_run_gives_it_everything(demo, projects) -> None:
     assert signed(demo.hosts["bari-gw1"], f"cms.{ZONE}", "DNSKEY", {}) == before
 
 
+def test_it_sees_the_lines_about_itself(demo, projects) -> None:
+    mark = f"t{secrets.token_hex(8)}"
+    own = {f"{mark} question for www.{OWN}", f"{mark} {OWN}: loaded", f"{mark} by {NAME}-portal."}
+    foreign = {
+        f"{mark} www.x{OWN}",
+        f"{mark} {NAME}",
+        f"{mark} cms.{ZONE}",
+        f"{mark} x{NAME}-portal",
+    }
+    demo.shell(RELAY, "logger -t demo-test", stdin="\n".join(own | foreign).encode())
+
+    def all_there() -> None:
+        found = {line["message"] for line in projects.logs.find(mark)}
+        assert found == own | foreign
+
+    eventually(all_there, 20)
+    assert projects.sees(mark) == own
+    for path in ("/", "/_cat/indices", "/_plugins/_security/api/roles"):
+        assert projects.logs.request("GET", path, user="view")[0] == 403, path
+
+
 def test_a_second_run_changes_nothing(projects) -> None:
     assert changes(projects.play()) == 0
 
@@ -153,6 +185,7 @@ def test_who_goes_is_nobody_any_more(demo, projects) -> None:
         answer = ask(demo.hosts[host], OWN, "SOA").answer
         assert not [rrset for rrset in answer if rrset.name == dns.name.from_text(OWN)]
     assert projects.may_send() == 535
+    assert projects.logs.request("POST", "/logs-*/_search", user="view")[0] == 401
     assert not projects.file.exists()
     assert not demo.shell(HOST, f"ls -d /etc/certificates/live/{NAME} 2>/dev/null; true")
     # A token that it has already is good for as long as the proxies remember it.

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from ansible_collections.infn.cloud.plugins.module_utils._opensearch_objects import (
@@ -9,6 +10,7 @@ from ansible_collections.infn.cloud.plugins.module_utils._opensearch_objects imp
     differs,
     found,
     hidden,
+    views,
     wish,
 )
 
@@ -62,3 +64,27 @@ def test_what_is_not_there_differs() -> None:
 
 def test_passwords_are_in_no_diff() -> None:
     assert hidden({"password": "x", "hash": "y", "description": "z"}) == {"description": "z"}
+
+
+def test_who_shall_be_gone_differs_while_there() -> None:
+    gone = {"name": "robot", "state": "absent"}
+    items = wish({**NOTHING, "roles": [{**ROLE, **gone}], "users": [{**gone, "password": ""}]})
+    assert {item.body for item in items} == {None}
+    assert all(differs(item, {"users": []}) for item in items)
+    assert not any(differs(item, None) for item in items)
+
+
+def test_a_view_is_of_lines_with_its_names() -> None:
+    made = views([{"name": "cms", "password": "x", "names": ["cms.x.org"], "words": ["a b"]}], "l")
+    (role,) = made["roles"]
+    (permission,) = role["index_permissions"]
+    assert permission["allowed_actions"] == ["read"]
+    assert permission["dls"]["bool"]["should"] == [
+        {"term": {"message": "cms.x.org"}}, {"wildcard": {"message": "*.cms.x.org"}},
+        {"match_phrase": {"message": "a b"}},
+    ]  # fmt: skip
+    (item, _) = wish({**NOTHING, "roles": [{"cluster_permissions": [], **role}]})
+    assert json.loads(item.body["index_permissions"][0]["dls"]) == permission["dls"]
+    assert views([{"name": "cms", "state": "absent"}], "l")["users"] == [
+        {"name": "view-cms", "state": "absent"}
+    ]

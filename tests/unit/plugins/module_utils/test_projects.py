@@ -22,6 +22,7 @@ def project(**more: Any) -> dict[str, Any]:
         "mail": [{"id": "cms-portal", "senders": [f"portal@cms.{ZONE}"], "secret": "s" * 32}],
         "certificates": [{"host": "web1", "names": ["", "*", "portal"], "group": "www-data"}],
         "objects": {"password": "p" * 12, "quota_bytes": 10, "containers": [{"name": "data"}]},
+        "logs": {"password": "l" * 12},
         **more,
     }  # fmt: skip
 
@@ -40,14 +41,19 @@ def test_each_service_gets_its_part() -> None:
     assert certificate["dns_key"] == {"name": f"certificates.cms.{ZONE}", "secret": SECRET}
     assert found["accounts"] == [{"project": "cms", "quota_bytes": 10}]
     assert found["members"] == [{"user": "cms", "role": "member", "project": "cms"}]
+    (view,) = found["views"]
+    assert (view["names"], view["words"]) == ([f"cms.{ZONE}"], ["cms-portal"])
     assert not services([project()], ZONE, "web2")["certificates"]
 
 
 def test_who_goes_keeps_nothing() -> None:
-    other = project(name="atlas", mail=None, certificates=None, objects=None)
+    other = project(name="atlas", mail=None, certificates=None, objects=None, logs=None)
     found = services([project(state="absent"), other], ZONE, "web1")
     assert [(zone["name"], zone.get("state")) for zone in found["zones"]] == [
         ("cms", "absent"), ("atlas", None),
+    ]  # fmt: skip
+    assert [(view["name"], view["state"]) for view in found["views"]] == [
+        ("cms", "absent"), ("atlas", "absent"),
     ]  # fmt: skip
     assert found["leaving"] == [{"name": "cms", "state": "absent"}]
     for kind in ("domains", "credentials", "certificates", "accounts", "users", "containers"):
@@ -73,7 +79,8 @@ def test_what_is_right_is_right_for_the_name_servers_too() -> None:
         ({"mail": [{"id": "cmsx", "senders": []}]}, "its id begins with cms"),
         ({"certificates": [{"host": "nobody", "names": ["a"]}]}, "which the inventory does not"),
         ({"certificates": [{"host": "web1", "names": []}]}, "without names"),
-        ({"objects": {"password": "short"}}, "at least 12"),
+        ({"objects": {"password": "short"}}, "objects, password needs at least 12"),
+        ({"logs": {"password": "short"}}, "logs, password needs at least 12"),
     ],
 )
 def test_what_cannot_be_is_said(more: dict[str, Any], said: str) -> None:
