@@ -8,8 +8,6 @@ import hashlib
 import json
 import os
 import shlex
-import smtplib
-import ssl
 import subprocess
 import sys
 import time
@@ -28,6 +26,7 @@ from keystoneauth1.identity import v3
 from swiftclient.client import Connection
 
 from tooling.hosts import shell
+from tooling.mail import submission
 from tooling.names import ask, chain, project_key, signed
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -155,13 +154,10 @@ def mail(sites: dict[str, Any], zone: str) -> dict[str, Any]:
         if "smtp_relay" in host["services"]
     }
     secret = yaml.safe_load((DEMO / "secrets.yml").read_text(encoding="utf-8"))["demo_smtp_secret"]
-    context = ssl.create_default_context(cafile=str(DEMO / "ca.pem"))
     own, foreign = f"monitoring@{zone}", f"somebody@{zone}"
     said: dict[str, dict[str, str]] = {}
     for site, (name, address) in relays.items():
-        with smtplib.SMTP(address, 587, timeout=30) as smtp:
-            smtp._host = f"{name}.{zone}"  # type: ignore[attr-defined] # whose certificate it is
-            smtp.starttls(context=context)
+        with submission(f"{name}.{zone}", address, DEMO / "ca.pem") as smtp:
             smtp.login("monitoring", secret)
             said[site] = {}
             for sender in (own, foreign):

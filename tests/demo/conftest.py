@@ -262,6 +262,22 @@ class Demo:
     def sessions(self) -> dict[str, keystoneauth1.session.Session]:
         return {name: self.session(name) for name in self.sites}
 
+    def credential_session(self, auth: dict[str, str]) -> keystoneauth1.session.Session:
+        """A session of an application credential, with the settings that its clouds.yaml has."""
+        plugin = keystoneauth1.identity.v3.ApplicationCredential(**auth)
+        return keystoneauth1.session.Session(auth=plugin, verify=str(self.ca), timeout=90)
+
+    def install(self, host: str, *packages: str) -> None:
+        """Install packages of Debian without starting what is in them."""
+        self.shell(
+            host,
+            "set -e; export DEBIAN_FRONTEND=noninteractive; "
+            r"printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d; "
+            "chmod 755 /usr/sbin/policy-rc.d; trap 'rm /usr/sbin/policy-rc.d' EXIT; "
+            f"apt-get install -y -qq --no-install-recommends {' '.join(packages)} >/dev/null",
+            timeout=300,
+        )
+
     @functools.cached_property
     def account(self) -> str:
         """The account of the demo's project."""

@@ -48,8 +48,7 @@ class Service:
         """A session with what the file says now."""
         cloud = json.loads(self.demo.shell(HOST, f"cat {self.path}"))["clouds"][self.name]
         assert cloud["auth_type"] == "v3applicationcredential"
-        auth = keystoneauth1.identity.v3.ApplicationCredential(**cloud["auth"])
-        return keystoneauth1.session.Session(auth=auth, verify=str(self.demo.ca), timeout=90)
+        return self.demo.credential_session(cloud["auth"])
 
 
 @pytest.fixture(scope="module")

@@ -50,10 +50,6 @@ PEBBLE = {
 }  # fmt: skip
 START = """
     set -e
-    export DEBIAN_FRONTEND=noninteractive
-    printf '#!/bin/sh\\nexit 101\\n' >/usr/sbin/policy-rc.d; chmod 755 /usr/sbin/policy-rc.d
-    apt-get install -y -qq --no-install-recommends pebble unbound >/dev/null 2>&1
-    rm /usr/sbin/policy-rc.d
     mkdir -p /root/acme; chmod 700 /root/acme; cd /root/acme
     cat >given.json
     python3 - <<'END'
@@ -109,6 +105,7 @@ stub-zone:
     files = {"server.pem": certificate, "server.key": key, "pebble.json": json.dumps(PEBBLE),
              "unbound.conf": unbound}  # fmt: skip
     try:
+        demo.install(host, "pebble", "unbound")
         demo.shell(host, START, stdin=json.dumps(files).encode(), timeout=180)
         yield
     finally:

@@ -14,7 +14,6 @@ import json
 import re
 import secrets
 import smtplib
-import ssl
 import urllib.parse
 from collections import Counter
 from collections.abc import Iterator
@@ -27,6 +26,7 @@ import requests.adapters
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 
+from tooling.mail import submission
 from tooling.names import ask
 
 from .conftest import REPOSITORY, eventually, signed_by_the_demo
@@ -39,13 +39,7 @@ MX = {"name": "in", "type": "MX", "ttl": 5, "values": [f"10 {RECEIVER}.{ZONE}."]
 OPERATIONS = REPOSITORY / "playbooks" / "operations"
 START = r"""
     set -e
-    export DEBIAN_FRONTEND=noninteractive
     mkdir -p /root/mail; chmod 700 /root/mail; cat >/root/mail/given.json
-    printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d; chmod 755 /usr/sbin/policy-rc.d
-    echo 'postfix postfix/main_mailer_type select No configuration' | debconf-set-selections
-    apt-get install -y -qq --no-install-recommends \
-        postfix swaks libnet-ssleay-perl python3-dkim python3-dnspython >/dev/null 2>&1
-    rm /usr/sbin/policy-rc.d
     python3 - <<'END'
 import json
 for name, text in json.load(open("/root/mail/given.json")).items():
@@ -123,7 +117,6 @@ class Mail:
         self.place = place
         self.relays = demo.groups("smtp_relay")
         self.secret = demo.secrets["demo_smtp_secret"]
-        self.context = ssl.create_default_context(cafile=str(demo.ca))
         self.more: list[dict[str, Any]] = []
 
     # --- administrators
@@ -156,11 +149,12 @@ class Mail:
         given = (secret or self.secret).encode()
         return str(self.demo.shell(RECEIVER, script, stdin=given, check=False))
 
+    def connection(self, host: str) -> contextlib.AbstractContextManager[smtplib.SMTP]:
+        return submission(f"{host}.{ZONE}", self.demo.hosts[host], self.demo.ca)
+
     @contextlib.contextmanager
     def session(self, relay: str, user: str, secret: str) -> Iterator[smtplib.SMTP]:
-        with smtplib.SMTP(self.demo.hosts[relay], 587, timeout=30) as smtp:
-            smtp._host = f"{relay}.{ZONE}"  # whose certificate it shall be
-            smtp.starttls(context=self.context)
+        with self.connection(relay) as smtp:
             smtp.login(user, secret)
             yield smtp
 
@@ -252,6 +246,10 @@ def mail(demo, tmp_path_factory) -> Iterator[Mail]:
         "/etc/postfix/main.cf": MAIN_CF, "/etc/postfix/receiver.pem": key + certificate,
     }  # fmt: skip
     try:
+        select = "postfix postfix/main_mailer_type select No configuration"
+        demo.shell(RECEIVER, f"echo '{select}' | debconf-set-selections")
+        packages = ("postfix", "swaks", "libnet-ssleay-perl", "python3-dkim", "python3-dnspython")
+        demo.install(RECEIVER, *packages)
         demo.shell(RECEIVER, START, stdin=json.dumps(files).encode(), timeout=180)
         added = demo.module(primary, "dns_records", zone=ZONE, records=[MX])
         assert not added.get("failed"), added
@@ -534,10 +532,6 @@ def test_the_key_that_signs_is_rotated(mail) -> None:
 ISSUER = f"https://{RECEIVER}.{ZONE}:4593"
 ISSUER_START = r"""
     set -e
-    export DEBIAN_FRONTEND=noninteractive
-    printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d; chmod 755 /usr/sbin/policy-rc.d
-    apt-get install -y -qq --no-install-recommends glewlwyd sqlite3 >/dev/null 2>&1
-    rm /usr/sbin/policy-rc.d
     mkdir -p /root/oidc; chmod 700 /root/oidc; cd /root/oidc
     sqlite3 db </usr/share/dbconfig-common/data/glewlwyd/install/sqlite3
     openssl x509 -in /etc/postfix/receiver.pem -out cert.pem
@@ -627,6 +621,7 @@ class Named(requests.adapters.HTTPAdapter):
 def test_tokens_of_an_issuer_do_instead_of_secrets(demo, mail) -> None:
     """OAUTHBEARER (RFC 7628), each asked about (RFC 7662): it says who, the list says what."""
     relay = "bari-gw1"
+    demo.install(RECEIVER, "glewlwyd", "sqlite3")
     demo.shell(RECEIVER, ISSUER_START.replace("$1", ISSUER), timeout=180)
 
     def deploy(**variables: Any) -> Any:
@@ -640,10 +635,7 @@ def test_tokens_of_an_issuer_do_instead_of_secrets(demo, mail) -> None:
 
     def tell(token: str, sender: str, name: str = "reports") -> int:
         """The server's last word to who says its name, and shows a token."""
-        with smtplib.SMTP(demo.hosts[relay], 587, timeout=30) as smtp:
-            smtp._host = f"{relay}.{ZONE}"
-            smtp.starttls(context=mail.context)
-            smtp.ehlo()
+        with mail.connection(relay) as smtp:
             said = [f"n,a={name},\x01auth=Bearer {token}\x01\x01", "\x01"]
             try:
                 smtp.auth("OAUTHBEARER", lambda _challenge=None: said.pop(0))

@@ -8,19 +8,17 @@ import copy
 import json
 import secrets
 import smtplib
-import ssl
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import dns.name
 import keystoneauth1.exceptions
-import keystoneauth1.identity.v3
-import keystoneauth1.session
 import pytest
 import swiftclient
 from cryptography import x509
 
+from tooling.mail import submission
 from tooling.names import ask, chain, signed
 
 from .conftest import REPOSITORY, eventually
@@ -73,9 +71,7 @@ class Projects:
 
     def storage(self, login: dict[str, str]) -> swiftclient.Connection:
         """As the project's service sees it."""
-        auth = keystoneauth1.identity.v3.ApplicationCredential(**login)
-        session = keystoneauth1.session.Session(auth=auth, verify=str(self.demo.ca), timeout=90)
-        return self.demo.swift("bari", session)
+        return self.demo.swift("bari", self.demo.credential_session(login))
 
     def sees(self, mark: str) -> set[str]:
         """Lines with a mark that the project finds in the logs."""
@@ -86,10 +82,7 @@ class Projects:
 
     def may_send(self) -> int:
         """What the relay says to the project's service."""
-        context = ssl.create_default_context(cafile=str(self.demo.ca))
-        with smtplib.SMTP(self.demo.hosts[RELAY], 587, timeout=30) as smtp:
-            smtp._host = f"{RELAY}.{ZONE}"
-            smtp.starttls(context=context)
+        with submission(f"{RELAY}.{ZONE}", self.demo.hosts[RELAY], self.demo.ca) as smtp:
             try:
                 smtp.login(f"{NAME}-portal", self.mail)
             except smtplib.SMTPAuthenticationError as error:
