@@ -24,6 +24,7 @@ PATHS = {
     "repository": "/_snapshot/",
 }
 SETTINGS = "/_cluster/settings"
+FIELD = "message.names"
 
 
 class Item(NamedTuple):
@@ -49,7 +50,8 @@ def path(item: Item) -> str:
 def views(wished: Sequence[Mapping[str, Any]], index: str) -> dict[str, list[dict[str, Any]]]:
     """Users who see some lines of the index and nothing else, and their roles.
 
-    A view is of lines that have one of its domain names, or a name below one, or one of its words.
+    A view is of lines that have one of its domain names, or a name below one, or one of its words,
+    as the field message.names has them: parted by whatever is no letter, digit, '.', '-' or '_'.
     """
     users, roles = [], []
     for view in wished:
@@ -58,15 +60,10 @@ def views(wished: Sequence[Mapping[str, Any]], index: str) -> dict[str, list[dic
             users.append({"name": name, "state": "absent"})
             roles.append({"name": name, "state": "absent"})
             continue
-        # The server takes a domain name for one word, and splits others where a hyphen is.
         queries: list[dict[str, Any]] = [
-            query
-            for domain in view.get("names") or ()
-            for query in (
-                {"term": {"message": domain}}, {"wildcard": {"message": f"*.{domain}"}},
-            )
-        ]  # fmt: skip
-        queries += [{"match_phrase": {"message": word}} for word in view.get("words") or ()]
+            {"terms": {FIELD: [*(view.get("names") or ()), *(view.get("words") or ())]}},
+            *({"wildcard": {FIELD: f"*.{domain}"}} for domain in view.get("names") or ()),
+        ]
         permission = {
             "index_patterns": [f"{index}-*"],
             "allowed_actions": ["read"],
