@@ -24,7 +24,8 @@ PATHS = {
     "repository": "/_snapshot/",
 }
 SETTINGS = "/_cluster/settings"
-FIELD = "message.names"
+# Where a collector notes the names in a line.
+FIELD = "labels.names"
 
 
 class Item(NamedTuple):
@@ -51,7 +52,7 @@ def views(wished: Sequence[Mapping[str, Any]], index: str) -> dict[str, list[dic
     """Users who see some lines of the index and nothing else, and their roles.
 
     A view is of lines that have one of its domain names, or a name below one, or one of its words,
-    as the field message.names has them: parted by whatever is no letter, digit, '.', '-' or '_'.
+    in the field labels.names that collectors add: what has a dot or a hyphen in it.
     """
     users, roles = [], []
     for view in wished:

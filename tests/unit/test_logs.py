@@ -382,6 +382,22 @@ def test_another_store_is_taken_when_one_is_away(writer, store) -> None:
     assert store.held == ["a", "b"]
 
 
+@pytest.mark.parametrize(
+    ("message", "names"),
+    [
+        ("question for WWW.cms.x.org.", ["www.cms.x.org"]),
+        ("from=<portal@cms.x.org>, by cms-portal: done.", ["cms.x.org", "cms-portal"]),
+        ("cms.x.org/IN, cms.x.org: -- one.", ["cms.x.org"]),
+        ("no name", []),
+    ],
+)
+def test_names_of_a_line_are_noted(message: str, names: list[str]) -> None:
+    named = program("log_collector/files/log_collector_writer.py").named
+    line = {"message": message, "host.name": "a"}
+    assert json.loads(named(json.dumps(line))) == {**line, "labels.names": names}
+    assert named("no JSON") == "no JSON"
+
+
 # --- the store
 
 

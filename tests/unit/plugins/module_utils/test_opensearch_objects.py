@@ -82,8 +82,8 @@ def test_a_view_is_of_lines_with_its_names() -> None:
     (permission,) = role["index_permissions"]
     assert permission["allowed_actions"] == ["read"]
     assert permission["dls"]["bool"]["should"] == [
-        {"terms": {"message.names": ["cms.x.org", "cms-a"]}},
-        {"wildcard": {"message.names": "*.cms.x.org"}},
+        {"terms": {"labels.names": ["cms.x.org", "cms-a"]}},
+        {"wildcard": {"labels.names": "*.cms.x.org"}},
     ]
     (item, _) = wish({**NOTHING, "roles": [{"cluster_permissions": [], **role}]})
     assert json.loads(item.body["index_permissions"][0]["dls"]) == permission["dls"]
