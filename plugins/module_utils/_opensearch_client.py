@@ -166,7 +166,8 @@ def reconcile(params: Mapping[str, Any], *, commit: bool) -> list[Change]:
             current = found(item, answer.body) if answer.status == 200 else None
             wrong = (
                 item.kind == "user"
-                and None not in (current, item.body)
+                and current is not None
+                and item.body is not None
                 and not client.lets_in(item.name, item.body["password"])
             )
             if wrong or differs(item, current):

@@ -54,7 +54,8 @@ def views(wished: Sequence[Mapping[str, Any]], index: str) -> dict[str, list[dic
     A view is of lines that have one of its domain names, or a name below one, or one of its words,
     in the field labels.names that collectors add: what has a dot or a hyphen in it.
     """
-    users, roles = [], []
+    users: list[dict[str, Any]] = []
+    roles: list[dict[str, Any]] = []
     for view in wished:
         name = f"view-{view['name']}"
         if view.get("state") == "absent":

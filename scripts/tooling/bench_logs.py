@@ -15,6 +15,7 @@ import statistics
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +93,7 @@ class Bench:
         """Lines a second that all hosts together write as fast as they can, until all are found."""
         mark, each = f"b{secrets.token_hex(8)}", LINES // len(hosts)
         began = time.time()
-        everywhere([lambda host=host: self.run(host, WRITE, mark, str(each)) for host in hosts])
+        everywhere([partial(self.run, host, WRITE, mark, str(each)) for host in hosts])
         return each * len(hosts) / (self.found(mark, each * len(hosts)) - began)
 
     def straight(self) -> float:
