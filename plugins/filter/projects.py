@@ -7,7 +7,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ansible_collections.infn.cloud.plugins.module_utils._opensearch_objects import views
 from ansible_collections.infn.cloud.plugins.module_utils._projects import faults, services
 
 
@@ -25,19 +24,8 @@ def project_faults(
     return faults(projects, zone, hosts)
 
 
-def opensearch_views(
-    wished: Sequence[Mapping[str, Any]], index: str
-) -> dict[str, list[dict[str, Any]]]:
-    """Users of a log store who see some lines, and their roles."""
-    return views(wished, index)
-
-
 class FilterModule:
     """The filters by their names."""
 
     def filters(self) -> dict[str, Callable[..., Any]]:
-        return {
-            "opensearch_views": opensearch_views,
-            "project_faults": project_faults,
-            "project_services": project_services,
-        }
+        return {"project_faults": project_faults, "project_services": project_services}
