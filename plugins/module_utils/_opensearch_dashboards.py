@@ -105,7 +105,8 @@ def _lines(name: str, title: str, query: str) -> Saved:
 
 def _dashboard(name: str, title: str, searches: Sequence[str]) -> Saved:
     """For each search a row: its lines over time, and the newest of them."""
-    panels, references = [], []
+    panels: list[Saved] = []
+    references: list[Saved] = []
     for row, search in enumerate(searches):
         for column, (kind, suffix) in enumerate((("visualization", "-lines"), ("search", ""))):
             number = len(panels)
