@@ -118,6 +118,7 @@ for target in json.load(sys.stdin):
 """
 
 
+@pytest.mark.settings
 def test_a_loss_is_found(demo, healed) -> None:
     """One acknowledged object is erased from all disks behind the drill's back: lost=1."""
     drill = start(demo, "proxy_kill", drill_redundancy_timeout=20)
@@ -144,6 +145,7 @@ def test_a_loss_is_found(demo, healed) -> None:
     assert "1 are lost" in said, said
 
 
+@pytest.mark.settings
 def test_an_interrupted_drill_is_healed(demo, healed) -> None:
     """Killed in the middle of an outage: refused until healed, healed by one command, once."""
     hosts = list(demo.hosts)
