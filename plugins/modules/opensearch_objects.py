@@ -67,6 +67,9 @@ options:
             type: list
             elements: str
             required: true
+          dls:
+            description: A query; only documents that it finds are seen. All if not given.
+            type: dict
       users:
         description: Who has the role, and nobody else.
         type: list

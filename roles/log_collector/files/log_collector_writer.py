@@ -1,4 +1,3 @@
-#!/usr/bin/python3
 # SPDX-FileCopyrightText: The infn.cloud contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Writes the lines that rsyslog (omprog) hands to it into OpenSearch, and does not give up.

@@ -31,7 +31,7 @@ def test_roles_come_before_their_users() -> None:
 
 
 def test_what_the_server_adds_is_no_difference() -> None:
-    (item, _) = wish({**NOTHING, "roles": [ROLE]})
+    item, *_mapping = wish({**NOTHING, "roles": [ROLE]})
     served = {
         "reserved": False,
         "cluster_permissions": ["indices:data/write/bulk"],
@@ -85,7 +85,7 @@ def test_a_view_is_of_lines_with_its_names() -> None:
         {"terms": {"labels.names": ["cms.x.org", "cms-a"]}},
         {"wildcard": {"labels.names": "*.cms.x.org"}},
     ]
-    (item, _) = wish({**NOTHING, "roles": [{"cluster_permissions": [], **role}]})
+    item, *_mapping = wish({**NOTHING, "roles": [{"cluster_permissions": [], **role}]})
     assert json.loads(item.body["index_permissions"][0]["dls"]) == permission["dls"]
     assert views([{"name": "cms", "state": "absent"}], "l")["users"] == [
         {"name": "view-cms", "state": "absent"}
