@@ -295,6 +295,7 @@ def test_a_site_without_its_database_has_another_keystone_answer(demo, databases
 
 
 @pytest.mark.drill
+@pytest.mark.settings
 def test_nothing_is_begun_while_a_host_is_silent(demo, databases) -> None:
     """Two of three are stopped in peace and asked alone: the third one runs the cluster."""
     stopped = databases[:2]
@@ -324,6 +325,7 @@ def test_nothing_is_begun_while_a_host_is_silent(demo, databases) -> None:
 
 
 @pytest.mark.drill
+@pytest.mark.settings
 def test_after_an_outage_of_all_the_last_write_wins(demo, databases, wait) -> None:
     recover = ("ansible-playbook", "playbooks/operations/galera_recover.yml")
     old = tokens(demo, demo.sites)

@@ -24,6 +24,9 @@ from tooling.names import ask, chain, signed
 from .conftest import REPOSITORY, eventually
 from .test_logs import Logs
 
+# Four runs of the playbook take minutes: `make test-all`.
+pytestmark = pytest.mark.settings
+
 ZONE = "demo.test"
 NAME = "belle2"
 OWN = f"{NAME}.{ZONE}"
