@@ -7,7 +7,8 @@ from __future__ import annotations
 
 
 class ModuleDocFragment:
-    """The options beside ``LOGIN`` in _keystone_client and ``CLIENTS`` in _load_client."""
+    """The options beside ``LOGIN`` in _keystone_client and _opensearch_client, and ``CLIENTS`` in
+    _load_client."""
 
     KEYSTONE = r"""
 options:
@@ -98,4 +99,24 @@ options:
         description: The URL of Keystone there, with or without C(/v3).
         type: str
         required: true
+"""
+
+    OPENSEARCH = r"""
+options:
+  url:
+    description: A node of the cluster, with its port.
+    type: str
+    required: true
+  ca_file:
+    description: File on the host with the authority that signed the node's certificate.
+    type: path
+    required: true
+  client_certificate:
+    description: Certificate of an administrator (C(plugins.security.authcz.admin_dn)), as PEM text.
+    type: str
+    required: true
+  client_key:
+    description: Its key, as PEM text. It is on the host for as long as the call takes.
+    type: str
+    required: true
 """

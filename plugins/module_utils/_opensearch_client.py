@@ -32,6 +32,15 @@ from ansible_collections.infn.cloud.plugins.module_utils._opensearch_objects imp
 STARTING = (500, 502, 503, 504)
 
 
+# Where the cluster is, and who asks: documented in plugins/doc_fragments/_login.py.
+LOGIN: dict[str, Any] = {
+    "url": {"type": "str", "required": True},
+    "ca_file": {"type": "path", "required": True},
+    "client_certificate": {"type": "str", "required": True},
+    "client_key": {"type": "str", "required": True, "no_log": True},
+}
+
+
 class OpenSearchError(Exception):
     """What the server did not do, why, and what to do about it."""
 

@@ -14,22 +14,6 @@ description:
   - Waits until a cluster has all its nodes and each of its shards all copies (green), and fails
     with what is missing.
 options:
-  url:
-    description: A node of the cluster, with its port.
-    type: str
-    required: true
-  ca_file:
-    description: File on the host with the authority that signed the node's certificate.
-    type: path
-    required: true
-  client_certificate:
-    description: Certificate of an administrator (C(plugins.security.authcz.admin_dn)), as PEM text.
-    type: str
-    required: true
-  client_key:
-    description: Its key, as PEM text. It is on the host for as long as the call takes.
-    type: str
-    required: true
   nodes:
     description: How many nodes the cluster must have.
     type: int
@@ -38,16 +22,9 @@ options:
     description: Seconds to wait.
     type: int
     default: 120
-attributes:
-  check_mode:
-    description: Changes nothing, in any mode.
-    support: full
-  diff_mode:
-    description: There is nothing to compare.
-    support: none
-  idempotent:
-    description: Changes nothing.
-    support: full
+extends_documentation_fragment:
+  - infn.cloud._attributes.info
+  - infn.cloud._login.opensearch
 seealso:
   - module: infn.cloud.opensearch_objects
 """
@@ -71,15 +48,13 @@ health:
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.infn.cloud.plugins.module_utils._opensearch_client import (
+    LOGIN,
     OpenSearchError,
     health,
 )
 
 ARGUMENTS = {
-    "url": {"type": "str", "required": True},
-    "ca_file": {"type": "path", "required": True},
-    "client_certificate": {"type": "str", "required": True},
-    "client_key": {"type": "str", "required": True, "no_log": True},
+    **LOGIN,
     "nodes": {"type": "int", "required": True},
     "timeout": {"type": "int", "default": 120},
 }

@@ -16,22 +16,6 @@ description:
   - What somebody changed by hand is changed back. What is not declared stays.
   - A password is tried, and written only if it does not let its user in.
 options:
-  url:
-    description: A node of the cluster, with its port.
-    type: str
-    required: true
-  ca_file:
-    description: File on the host with the authority that signed the node's certificate.
-    type: path
-    required: true
-  client_certificate:
-    description: Certificate of an administrator (C(plugins.security.authcz.admin_dn)), as PEM text.
-    type: str
-    required: true
-  client_key:
-    description: Its key, as PEM text. It is on the host for as long as the call takes.
-    type: str
-    required: true
   timeout:
     description: Seconds to wait for a cluster that starts.
     type: int
@@ -111,6 +95,7 @@ options:
     description: Persistent settings of the cluster.
     type: dict
     default: {}
+extends_documentation_fragment: infn.cloud._login.opensearch
 attributes:
   check_mode:
     description: Predicts every change and makes none.
@@ -158,6 +143,7 @@ import json
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.infn.cloud.plugins.module_utils._opensearch_client import (
+    LOGIN,
     OpenSearchError,
     reconcile,
 )
@@ -168,10 +154,7 @@ _TEXTS = {"type": "list", "elements": "str", "default": []}
 _NEEDED = {"type": "list", "elements": "str", "required": True}
 _STATE = {"type": "str", "choices": ["present", "absent"], "default": "present"}
 ARGUMENTS = {
-    "url": _NAME,
-    "ca_file": {"type": "path", "required": True},
-    "client_certificate": _NAME,
-    "client_key": {"type": "str", "required": True, "no_log": True},
+    **LOGIN,
     "timeout": {"type": "int", "default": 120},
     "roles": {
         "type": "list",
