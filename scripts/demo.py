@@ -3,6 +3,7 @@
 """The demo federation: makes it, deploys the backbone on it, uses it as a client, reports.
 
   demo up     makes what is missing, changes what differs; again at any time
+  demo hosts  makes the hosts alone, with nothing of the backbone on them
   demo down   removes every trace, also of a run that was interrupted
   demo report prints the last report again
 
@@ -178,7 +179,7 @@ def owner() -> None:
         )
 
 
-def up() -> int:
+def up(hosts_alone: bool = False) -> int:
     began = time.monotonic()
     phases: dict[str, dict[str, float]] = {}
     totals: dict[str, float] = {}
@@ -196,6 +197,8 @@ def up() -> int:
         phase("hosts", "Make six hosts at three sites", as_root(playbook("demo/create")))
         owner()
         phase("secrets", "Make secrets and certificates", playbook("demo/secrets"))
+        if hosts_alone:
+            return 0
         phase("deploy", "Deploy the backbone", playbook("backbone"))
         phase("client", "Make a project and its credentials", playbook("demo/client"))
         phase("use", "Use it", [str(VENV / "python"), str(ROOT / "scripts" / "demo_use.py")])
@@ -276,11 +279,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("action", choices=["up", "down", "report"])
+    parser.add_argument("action", choices=["up", "hosts", "down", "report"])
     action = parser.parse_args().action
     try:
-        if action == "up":
-            return up()
+        if action in ("up", "hosts"):
+            return up(hosts_alone=action == "hosts")
         if action == "down":
             return down()
         return show_report(json.loads((DEMO / "report.json").read_text(encoding="utf-8")))

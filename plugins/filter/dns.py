@@ -10,12 +10,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.infn.cloud.plugins.module_utils._dns_zones import (
-    absent,
-    faults,
-    pointers,
-    zones,
-)
 
 
 def dns_faults(
@@ -28,6 +22,8 @@ def dns_faults(
     served: Sequence[str] = (),
 ) -> list[str]:
     """What is wrong with a list of projects and records."""
+    from ansible_collections.infn.cloud.plugins.module_utils._dns_zones import faults
+
     return faults(zone, projects, records, reserved=reserved, networks=networks, served=served)
 
 
@@ -35,6 +31,8 @@ def dns_zones(
     projects: Sequence[Mapping[str, Any]], zone: str, networks: Sequence[str] = ()
 ) -> dict[str, Any]:
     """The zones of the primary server, and those that shall go."""
+    from ansible_collections.infn.cloud.plugins.module_utils._dns_zones import absent, zones
+
     return {"present": zones(zone, projects, networks), "absent": absent(zone, projects)}
 
 
@@ -42,6 +40,8 @@ def dns_pointers(
     records: Sequence[Mapping[str, Any]], zone: str, networks: Sequence[str]
 ) -> list[dict[str, Any]]:
     """The PTR records that belong to addresses."""
+    from ansible_collections.infn.cloud.plugins.module_utils._dns_zones import pointers
+
     return pointers(zone, records, networks)
 
 

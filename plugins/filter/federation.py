@@ -9,12 +9,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.infn.cloud.plugins.module_utils import (
-    _swift_encryption as swift_encryption,
-)
-from ansible_collections.infn.cloud.plugins.module_utils import (
-    _swift_policies as swift_policies,
-)
 
 
 class _Place(NamedTuple):
@@ -231,7 +225,9 @@ def swift_encryption_faults(
     kms: Mapping[str, Any] | None = None,
 ) -> list[str]:
     """Everything that is wrong with the root secrets of an encryption at rest."""
-    return swift_encryption.faults_of(
+    from ansible_collections.infn.cloud.plugins.module_utils._swift_encryption import faults_of
+
+    return faults_of(
         {str(name): secret for name, secret in secrets.items()},
         str(active),
         found,
@@ -244,6 +240,10 @@ def swift_policy_faults(
     policies: Sequence[Mapping[str, Any]], regions: Sequence[str] = (), found: str = ""
 ) -> list[str]:
     """Everything that is wrong with storage policies, by themselves and beside a swift.conf."""
+    from ansible_collections.infn.cloud.plugins.module_utils import (
+        _swift_policies as swift_policies,
+    )
+
     wished = swift_policies.read(policies)
     return [
         *swift_policies.faults_of(wished, regions),
@@ -258,6 +258,10 @@ def swift_policy_rings(
     part_power: int,
 ) -> list[dict[str, Any]]:
     """One object ring per policy, as the role swift_rings takes them."""
+    from ansible_collections.infn.cloud.plugins.module_utils import (
+        _swift_policies as swift_policies,
+    )
+
     wished = swift_policies.read(policies)
     faults = swift_policies.faults_of(wished, list(_region_numbers(sites)))
     known = {policy.name for policy in wished}
@@ -295,6 +299,10 @@ def swift_policy_affinity(
     policies: Sequence[Mapping[str, Any]], sites: Mapping[str, Mapping[str, Any]], region: str
 ) -> list[dict[str, Any]]:
     """What a region's proxies do otherwise for single policies, as swift_proxy takes it."""
+    from ansible_collections.infn.cloud.plugins.module_utils import (
+        _swift_policies as swift_policies,
+    )
+
     numbers = _region_numbers(sites)
     settings = (
         swift_policies.affinity(policy, region, numbers) for policy in swift_policies.read(policies)

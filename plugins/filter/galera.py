@@ -7,8 +7,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ansible_collections.infn.cloud.plugins.module_utils._galera import Wish, plan_cluster
-
 
 def galera_plan(
     answers: Mapping[str, Mapping[str, Any]],
@@ -20,6 +18,8 @@ def galera_plan(
     recover: bool = False,
 ) -> dict[str, Any]:
     """Who begins the cluster, who joins it, and what forbids all of it."""
+    from ansible_collections.infn.cloud.plugins.module_utils._galera import Wish, plan_cluster
+
     heard = {name: answer for name, answer in answers.items() if "primary" in answer}
     wish = Wish(hosts, lost, bootstrap_host, allow_data_loss, recover)
     return plan_cluster(heard, wish).as_dict()

@@ -8,19 +8,22 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ansible_collections.infn.cloud.plugins.module_utils._opensearch_dashboards import saved_objects
-from ansible_collections.infn.cloud.plugins.module_utils._opensearch_objects import views
-
 
 def opensearch_views(
     wished: Sequence[Mapping[str, Any]], index: str
 ) -> dict[str, list[dict[str, Any]]]:
     """Users of a log store who see some lines, and their roles."""
+    from ansible_collections.infn.cloud.plugins.module_utils._opensearch_objects import views
+
     return views(wished, index)
 
 
 def opensearch_dashboards(index: str) -> str:
     """Searches and dashboards, as OpenSearch Dashboards imports them: a JSON object a line."""
+    from ansible_collections.infn.cloud.plugins.module_utils._opensearch_dashboards import (
+        saved_objects,
+    )
+
     return "".join(json.dumps(one, sort_keys=True) + "\n" for one in saved_objects(index))
 
 

@@ -9,18 +9,19 @@ from collections.abc import Callable, Mapping
 from typing import Any, Optional
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.infn.cloud.plugins.module_utils._federation_model import (
-    ANSIBLE_KEYS,
-    FederationError,
-    read_federation,
-)
-from ansible_collections.infn.cloud.plugins.module_utils._site_ranking import rank, read_wish
 
 
 def site_ranking(
     federation: Any, wish: Any, looks: Mapping[str, Any], today: Optional[str] = None
 ) -> dict[str, Any]:
     """The sites that can fulfil a wish, the best first, and why the others cannot."""
+    from ansible_collections.infn.cloud.plugins.module_utils._federation_model import (
+        ANSIBLE_KEYS,
+        FederationError,
+        read_federation,
+    )
+    from ansible_collections.infn.cloud.plugins.module_utils._site_ranking import rank, read_wish
+
     if today is None:
         day = datetime.datetime.now(datetime.timezone.utc).date()
     else:

@@ -7,13 +7,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ansible_collections.infn.cloud.plugins.module_utils._projects import faults, services
-
 
 def project_services(
     projects: Sequence[Mapping[str, Any]], zone: str, host: str
 ) -> dict[str, list[dict[str, Any]]]:
     """What each service has to do for the projects."""
+    from ansible_collections.infn.cloud.plugins.module_utils._projects import services
+
     return services(projects, zone, host)
 
 
@@ -21,6 +21,8 @@ def project_faults(
     projects: Sequence[Mapping[str, Any]], zone: str, hosts: Sequence[str]
 ) -> list[str]:
     """What is wrong with projects, one sentence each."""
+    from ansible_collections.infn.cloud.plugins.module_utils._projects import faults
+
     return faults(projects, zone, hosts)
 
 

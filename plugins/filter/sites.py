@@ -7,14 +7,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ansible_collections.infn.cloud.plugins.module_utils._federated_site import plan_site
-from ansible_collections.infn.cloud.plugins.module_utils._stack_alignment import differences
-
 
 def federated_site_plan(
     settings: Mapping[str, Any], site: Mapping[str, Any], state: str
 ) -> dict[str, Any]:
     """What the modules have to make of a site, and why it may not be."""
+    from ansible_collections.infn.cloud.plugins.module_utils._federated_site import plan_site
+
     return plan_site(settings, site["projects"], site["contents"], leave=state == "absent")
 
 
@@ -27,6 +26,8 @@ def stack_differences(
     hosts: Mapping[str, Mapping[str, str]], ignore: Sequence[str] = ()
 ) -> list[str]:
     """What differs between hosts, one sentence each."""
+    from ansible_collections.infn.cloud.plugins.module_utils._stack_alignment import differences
+
     return differences(hosts, ignore)
 
 

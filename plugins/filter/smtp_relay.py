@@ -11,36 +11,20 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.infn.cloud.plugins.module_utils._smtp_relay import (
-    UTC,
-    faults,
-    logins,
-    moment,
-    records,
-    table,
-)
 
-try:
-    from cryptography.exceptions import UnsupportedAlgorithm
-    from cryptography.hazmat.primitives import serialization
-    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
-    from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
-except ImportError:
-    ARGON2 = False
-else:
-    ARGON2 = True
-
-
-def _needs_cryptography() -> None:
-    if not ARGON2:
-        raise AnsibleFilterError(
-            "the controller's Python needs cryptography 44 or newer (argon2id): pip install it"
-        )
+# Imports are where they are needed: whoever needs one filter of a collection loads all files of
+# filters, anew in each process that runs a task.
+NEEDED = "the controller's Python needs cryptography 44 or newer (argon2id): pip install it"
 
 
 def _public(private_key: str) -> str:
     """The public part of a DKIM key, as its record has it."""
-    _needs_cryptography()
+    try:
+        from cryptography.exceptions import UnsupportedAlgorithm
+        from cryptography.hazmat.primitives import serialization
+        from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+    except ImportError as error:
+        raise AnsibleFilterError(NEEDED) from error
     try:
         key = serialization.load_pem_private_key(private_key.encode(), None)
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
@@ -62,6 +46,8 @@ def smtp_relay_faults(
     oidc: bool = False,
 ) -> list[str]:
     """What is wrong with credentials, domains and keys."""
+    from ansible_collections.infn.cloud.plugins.module_utils._smtp_relay import UTC, faults
+
     now = datetime.datetime.now(UTC)
     found = faults(domains, credentials, keys, local=local, known=known or {}, now=now)
     found += [
@@ -84,6 +70,8 @@ def smtp_relay_records(
     keep_days: int,
 ) -> dict[str, list[dict[str, Any]]]:
     """The record sets of sender domains, by zone."""
+    from ansible_collections.infn.cloud.plugins.module_utils._smtp_relay import UTC, records
+
     public = [{**key, "public": _public(key["private_key"])} for key in keys]
     now = datetime.datetime.now(UTC)
     return records(domains, public, addresses, now=now, keep_days=keep_days)
@@ -93,11 +81,15 @@ def smtp_relay_table(
     credentials: Sequence[Mapping[str, Any]], local: Sequence[str], rate: Mapping[str, Any]
 ) -> dict[str, dict[str, Any]]:
     """What the filter of a relay asks for each message."""
+    from ansible_collections.infn.cloud.plugins.module_utils._smtp_relay import table
+
     return table(credentials, local, rate)
 
 
 def smtp_relay_logins(credentials: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
     """Which credentials a sender belongs to."""
+    from ansible_collections.infn.cloud.plugins.module_utils._smtp_relay import logins
+
     return logins(credentials)
 
 
@@ -107,7 +99,10 @@ def smtp_relay_hash(secret: str, identity: str) -> str:
     The salt follows from the name, so that a second run finds the same hash; a salt that followed
     from the secret would be a quick way to try secrets out. Memory and time are OWASP's least.
     """
-    _needs_cryptography()
+    try:
+        from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
+    except ImportError as error:
+        raise AnsibleFilterError(NEEDED) from error
     salt = hashlib.sha256(b"infn.cloud smtp_relay " + identity.encode()).digest()[:16]
     kdf = Argon2id(salt=salt, length=32, iterations=2, lanes=1, memory_cost=19456)
     return "{ARGON2ID}" + kdf.derive_phc_encoded(secret.encode())
@@ -115,6 +110,8 @@ def smtp_relay_hash(secret: str, identity: str) -> str:
 
 def smtp_relay_users(credentials: Sequence[Mapping[str, Any]]) -> list[str]:
     """Lines for who asks whether a password is right: id, end, hash."""
+    from ansible_collections.infn.cloud.plugins.module_utils._smtp_relay import moment
+
     return [
         f"{one['id']}:{int(moment(one['expires']).timestamp())}:"
         + (one.get("hash") or smtp_relay_hash(one["secret"], one["id"]))

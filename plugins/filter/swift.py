@@ -8,15 +8,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.infn.cloud.plugins.module_utils._swift_convergence import (
-    Place,
-    Ring,
-    Thresholds,
-    bytes_to_move,
-    decide,
-    hosts_from,
-    message,
-)
 
 
 def swift_convergence(
@@ -30,6 +21,15 @@ def swift_convergence(
     since: float = 0.0,
 ) -> dict[str, Any]:
     """What to do now: done, waiting (and for what), or step."""
+    from ansible_collections.infn.cloud.plugins.module_utils._swift_convergence import (
+        Place,
+        Ring,
+        Thresholds,
+        bytes_to_move,
+        decide,
+        hosts_from,
+    )
+
     rings = [
         Ring(
             name=plan["ring"],
@@ -89,6 +89,8 @@ def _in_place(dispersion: Mapping[str, Any]) -> dict[str, float]:
 
 def swift_convergence_message(decision: Mapping[str, Any], dry: bool = False) -> list[str]:
     """Say a decision to a person, one line each."""
+    from ansible_collections.infn.cloud.plugins.module_utils._swift_convergence import message
+
     return message(decision, dry=dry)
 
 

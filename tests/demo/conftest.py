@@ -224,6 +224,45 @@ class Demo:
             report, _end = json.JSONDecoder().raw_decode(done.stdout.lstrip())
         return Run(done.returncode, done.stderr, report, done.stdout)
 
+    def attempts(self, cases: Mapping[str, tuple[str, str, Mapping[str, Any]]]) -> dict[str, Run]:
+        """Apply a role to a host with some variables, for many of such cases in one run.
+
+        Each case is a role (of this collection), a host and variables; each Run is of its case
+        alone: rc is 1 and text says why if the role failed, stats has its changes.
+        """
+        place = Path(tempfile.mkdtemp(dir=self.tmp))
+        (place / "group_vars").symlink_to(REPOSITORY / "playbooks" / "group_vars")
+        plays: dict[str, dict[str, Any]] = {}
+        for name, (role, host, variables) in cases.items():
+            begun = {"hosts": host, "gather_facts": False, "become": True, "tasks": []}
+            plays.setdefault(host, begun)["tasks"].append(
+                {
+                    "block": [
+                        {"include_role": {"name": f"infn.cloud.{role}"}, "vars": dict(variables)},
+                        {"name": name, "debug": {"msg": "accepted"}},
+                    ],
+                    "rescue": [{"name": name, "debug": {"msg": "{{ ansible_failed_result }}"}}],
+                }
+            )
+        playbook = place / "attempts.yml"
+        playbook.touch(0o600)
+        playbook.write_text(json.dumps(list(plays.values())), encoding="utf-8")
+        whole = self.ansible("ansible-playbook", playbook, timeout=600)
+        runs = {}
+        for play in whole.report.get("plays", []):
+            changed = 0
+            for task in play["tasks"]:
+                ((host, result),) = task["hosts"].items()
+                changed += bool(result.get("changed"))
+                name = task["task"]["name"]
+                if name in cases:
+                    said = result["msg"]
+                    rc, text = (0, said) if said == "accepted" else (1, str(said["msg"]))
+                    runs[name] = Run(rc, text, {"stats": {host: {"changed": changed}}}, "")
+                    changed = 0
+        assert runs.keys() == cases.keys(), f"some had no turn: {whole.text}"
+        return runs
+
     def module(self, host: str, name: str, /, **options: Any) -> dict[str, Any]:
         """Run one module on one host and give its result; it may have failed."""
         given = ["-a", json.dumps(options)] if options else []

@@ -187,7 +187,7 @@ def certificates(demo, tmp_path_factory) -> Iterator[Certificates]:
 
 def test_bad_wishes_are_refused_before_anything_changes(certificates) -> None:
     (one,) = certificates.wished["certificates_list"]
-    for wrong, said in (
+    wrong: list[tuple[dict[str, Any], str]] = [
         ({"certificates_alarm_days": 30}, "below certificates_renew_days"),
         ({"certificates_list": [one, one]}, "a name of its own"),
         ({"certificates_list": [{**one, "name": "No Name"}]}, "a name of its own"),
@@ -199,10 +199,16 @@ def test_bad_wishes_are_refused_before_anything_changes(certificates) -> None:
             {"certificates_source": "authority", "certificates_authority_certificate": ""},
             "must hold PEM text",
         ),
-    ):
-        run = certificates.play(**wrong)
-        assert run.rc != 0, wrong
-        assert said in run.text, run.text
+    ]
+    cases = {
+        f"case {number}": ("certificates", HOST, certificates.wished | given)
+        for number, (given, _says) in enumerate(wrong)
+    }
+    runs = certificates.demo.attempts(cases)
+    for case, (given, says) in zip(cases, wrong):
+        run = runs[case]
+        assert run.rc != 0, given
+        assert says in run.text, run.text
         assert not any(stats["changed"] for stats in run.stats.values())
 
 

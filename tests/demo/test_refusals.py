@@ -20,8 +20,6 @@ from typing import Any
 import pytest
 import yaml
 
-from .conftest import REPOSITORY
-
 # Playbooks at once; each waits for its hosts most of the time.
 AT_ONCE = 3
 
@@ -319,23 +317,8 @@ REFUSALS = [
 ]
 
 
-def apply(demo, refusal: Refusal, *, alone: bool = False) -> Any:
-    """Apply one role to one host: as an administrator would, with the other roles' preflights; or
-    the role alone, which takes a third of the time."""
-    if alone:
-        return demo.ansible(
-            "ansible",
-            refusal.host,
-            "--playbook-dir",
-            REPOSITORY / "playbooks",
-            "--become",
-            "--module-name",
-            "ansible.builtin.include_role",
-            "--args",
-            f"name=infn.cloud.{refusal.role}",
-            "--extra-vars",
-            json.dumps(refusal.variables),
-        )
+def apply(demo, refusal: Refusal) -> Any:
+    """Apply one role to one host as an administrator would, with the other roles' preflights."""
     return demo.ansible(
         "ansible-playbook",
         "playbooks/backbone.yml",
@@ -392,20 +375,28 @@ def runs(demo, request: pytest.FixtureRequest, unchanged) -> Iterator[Callable[[
         for item in request.session.items
         if getattr(item, "originalname", "") == "test_refused"
     ]
-    # The first of each role by the playbook.
+    # The first of each role by the playbook; the others by their roles alone, in one run.
     first = {refusal.role: refusal.name for refusal in reversed(chosen)}
+    alone = {
+        refusal.name: (refusal.role, refusal.host, refusal.variables)
+        for refusal in chosen
+        if refusal.name != first[refusal.role] and refusal.of_its_role
+    }
     with concurrent.futures.ThreadPoolExecutor(AT_ONCE) as pool:
+        together = pool.submit(demo.attempts, alone)
         futures = {
-            refusal.name: pool.submit(
-                apply,
-                demo,
-                refusal,
-                alone=refusal.name != first[refusal.role] and refusal.of_its_role,
-            )
+            refusal.name: pool.submit(apply, demo, refusal)
             for refusal in chosen
+            if refusal.name not in alone
         }
+
+        def outcome(refusal: Refusal) -> Any:
+            if refusal.name in alone:
+                return together.result()[refusal.name]
+            return futures[refusal.name].result()
+
         try:
-            yield lambda refusal: futures[refusal.name].result()
+            yield outcome
         finally:
             pool.shutdown(cancel_futures=True)
 
