@@ -78,22 +78,29 @@ def unseal(text: str, secret: str) -> Files:
     return files
 
 
-def copies(server: Server, secret: str) -> dict[str, Files]:
-    """The copies that a server has, by their names in the zone."""
-    found = {}
+def sealed_copies(server: Server) -> dict[str, str]:
+    """The sealed copies that a server has, by their names in the zone."""
     contents = transfer(server)
-    for name, rdataset in contents.iterate_rdatasets(dns.rdatatype.TXT):
-        text = b"".join(rdataset[0].strings).decode("ascii")
-        found[name.to_text()] = unseal(text, secret)
-    return found
+    return {
+        name.to_text(): b"".join(rdataset[0].strings).decode("ascii")
+        for name, rdataset in contents.iterate_rdatasets(dns.rdatatype.TXT)
+    }
 
 
 def publish(
     server: Server, zone: str, zones: Sequence[str], directory: Path, secret: str, *, check: bool
 ) -> list[str]:
-    """Bring the copies up to date; the zones whose keys were copied or forgotten."""
+    """Bring the copies up to date; the zones whose keys were copied or forgotten.
+
+    A copy that does not open was made with the secret of before, and is made anew.
+    """
     names = {member_name(one, zone): one for one in zones}
-    there = copies(server, secret)
+    there: dict[str, Files] = {}
+    for name, text in sealed_copies(server).items():
+        try:
+            there[name] = unseal(text, secret)
+        except RecordsError:
+            there[name] = {}
     records: list[dict[str, Any]] = []
     changed = []
     for name, one in names.items():
@@ -140,7 +147,9 @@ def take_over(given: Mapping[str, Any]) -> list[str]:
     # All of it is read before any of it is written.
     contents = {zone: newest(zone) for zone in sorted(zones)}
     backup = Server("127.0.0.1", port, given["backup"], key_text=given["backup_key"], timeout=10)
-    kept = copies(backup, given["backup_secret"])
+    kept = {
+        name: unseal(text, given["backup_secret"]) for name, text in sealed_copies(backup).items()
+    }
     lost = [zone for zone in contents if member_name(zone, given["backup"]) not in kept]
     if lost and not given["new_keys"]:
         raise RecordsError(

@@ -4,7 +4,10 @@
 
 from __future__ import annotations
 
+import base64
+import concurrent.futures
 import json
+import secrets
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -383,6 +386,60 @@ def test_zones_travel_by_tls_when_that_is_wished(demo, names, portal, tmp_path) 
     add("192.0.2.3")
     names.everywhere(f"{portal}.{PROJECT}", "A", [*both, "192.0.2.3"])
     assert run() == 0
+
+
+@pytest.mark.settings
+def test_secrets_between_the_servers_change(demo, names, portal, tmp_path) -> None:
+    """In one run; every server answers all the time, and goes on with the new ones."""
+    given = tmp_path / "secrets.json"
+    given.touch(0o600)
+    kinds = ("transfer", "backup", "health")
+    new = {
+        f"dns_{kind}_secret": base64.b64encode(secrets.token_bytes(32)).decode() for kind in kinds
+    }
+
+    def run(**variables: str) -> int:
+        given.write_text(json.dumps(variables), encoding="utf-8")
+        found = demo.ansible(
+            "ansible-playbook", REPOSITORY / "playbooks" / "backbone.yml", "--tags", "dns",
+            "-e", f"@{given}", timeout=300,
+        )  # fmt: skip
+        assert found.rc == 0, found.text
+        return sum(stats["changed"] for stats in found.stats.values())
+
+    def add(address: str) -> None:
+        assert names.update(("add", f"{portal}.{PROJECT}.", 60, "A", address)) == "NOERROR"
+
+    def takes(secret: str) -> bool:
+        """Whether the primary gives a zone to who has this secret."""
+        query = dns.message.make_query(PROJECT, "SOA")
+        query.use_tsig(dns.tsigkeyring.from_text({"transfer": secret}))
+        try:
+            return dns.query.tcp(query, demo.hosts[names.primary], timeout=5).rcode() == 0
+        except (dns.tsig.PeerBadSignature, dns.tsig.PeerBadKey):
+            return False
+
+    old = demo.secrets["dns_transfer_secret"]
+    asked = {NAME: "A", f"{PROJECT}.": "SOA"}
+    try:
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            changed = pool.submit(run, **new)
+            while not changed.done():
+                for server in names.secondaries.values():
+                    for name, kind in asked.items():
+                        assert values(server, name, kind), f"{server} does not answer"
+                time.sleep(0.2)
+            assert changed.result() > 0
+        assert takes(new["dns_transfer_secret"]) and not takes(old)
+        add("192.0.2.1")
+        names.everywhere(f"{portal}.{PROJECT}", "A", ["192.0.2.1"])
+        assert run(**new) == 0
+        demo.shell(names.primary, "systemctl start dns-upkeep.service")
+    finally:
+        run()
+    assert takes(old) and not takes(new["dns_transfer_secret"])
+    add("192.0.2.2")
+    names.everywhere(f"{portal}.{PROJECT}", "A", ["192.0.2.1", "192.0.2.2"])
 
 
 def _equal(found: object, expected: object) -> None:

@@ -420,6 +420,39 @@ def test_nodes_restart_one_at_a_time(demo, logs) -> None:
     assert all(int(after[host]) > int(before[host]) for host in logs.stores)
 
 
+@pytest.mark.settings
+def test_passwords_change_while_lines_are_written(demo, logs, tmp_path) -> None:
+    """The store first, then the collectors, which keep what it refuses until it takes it."""
+    given = tmp_path / "passwords.json"
+    given.touch(0o600)
+    users = {"elk_writer_password": "writer", "elk_reader_password": "reader"}
+    new = {name: secrets.token_urlsafe(24) for name in [*users, "elk_upkeep_password"]}
+
+    def play(**variables: str) -> int:
+        given.write_text(json.dumps(variables), encoding="utf-8")
+        run = demo.ansible(
+            "ansible-playbook", REPOSITORY / "playbooks" / "backbone.yml",
+            "--tags", "elk,log_collector", "-e", f"@{given}", timeout=400,
+        )  # fmt: skip
+        assert run.rc == 0, run.text
+        return sum(stats["changed"] for stats in run.stats.values())
+
+    old = dict(logs.users)
+    try:
+        with writing(logs, demo.storage, 600, 10, within=120):
+            assert play(**new) > 0
+            for name, user in users.items():
+                logs.users[user] = (old[user][0], new[name])
+        assert logs.request("GET", "/logs-*/_count", user="reader")[0] == 200
+        logs.users = dict(old)
+        assert logs.request("GET", "/logs-*/_count", user="reader")[0] == 401, "not the old ones"
+        demo.shell(logs.stores[0], "systemctl start elk-upkeep.service")
+        assert play(**new) == 0
+    finally:
+        logs.users = old
+        play()
+
+
 # --- none is lost
 
 
