@@ -7,8 +7,8 @@ from __future__ import annotations
 
 
 class ModuleDocFragment:
-    """The options beside ``LOGIN`` in _keystone_client and _opensearch_client, and ``CLIENTS`` in
-    _load_client."""
+    """The options beside ``LOGIN`` and ``SITE`` in _keystone_client, ``LOGIN`` in
+    _opensearch_client, and ``CLIENTS`` in _load_client."""
 
     KEYSTONE = r"""
 options:
@@ -51,6 +51,18 @@ options:
       - A wrong password or certificate fails at once.
     type: int
     default: 30
+"""
+
+    SITE = r"""
+options:
+  region:
+    description: The region. Not needed where the site has only one.
+    type: str
+  interface:
+    description: Which endpoints to use.
+    type: str
+    choices: [public, internal, admin]
+    default: public
 """
 
     CLIENTS = r"""

@@ -68,6 +68,15 @@ LOGIN: dict[str, Any] = {
     },
     "timeout": {"type": "int", "default": 30},
 }
+# Which of a site's endpoints a module uses; doc fragment _login.site.
+SITE: dict[str, Any] = {
+    "region": {"type": "str"},
+    "interface": {
+        "type": "str",
+        "choices": ["public", "internal", "admin"],
+        "default": "public",
+    },
+}
 
 
 class KeystoneError(Exception):

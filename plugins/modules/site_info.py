@@ -23,14 +23,6 @@ options:
     description:
       - How to log in. Any user of any project can; an administrator also sees flavors that are not
         public, and the quotas of other projects.
-  region:
-    description: The region. Not needed where the site has only one.
-    type: str
-  interface:
-    description: Which endpoints to use.
-    type: str
-    choices: [public, internal, admin]
-    default: public
   gather:
     description:
       - What to ask for, beside the services and their versions.
@@ -54,6 +46,7 @@ options:
     description: Seconds to wait for the login, and for the answer to one request.
 extends_documentation_fragment:
   - infn.cloud._login.keystone
+  - infn.cloud._login.site
   - infn.cloud._attributes.info
 requirements:
   - keystoneauth1 (C(python3-keystoneauth1) in Debian), on the host where the module runs
@@ -176,6 +169,7 @@ from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 from ansible_collections.infn.cloud.plugins.module_utils._keystone_client import (
     KEYSTONEAUTH_ERROR,
     LOGIN,
+    SITE,
     KeystoneError,
 )
 from ansible_collections.infn.cloud.plugins.module_utils._site_client import Site, SiteError, survey
@@ -183,12 +177,7 @@ from ansible_collections.infn.cloud.plugins.module_utils._site_client import Sit
 PARTS = ["flavors", "images", "networks", "quotas"]
 ARGUMENTS: dict[str, Any] = {
     **LOGIN,
-    "region": {"type": "str"},
-    "interface": {
-        "type": "str",
-        "choices": ["public", "internal", "admin"],
-        "default": "public",
-    },
+    **SITE,
     "gather": {
         "type": "list",
         "elements": "str",

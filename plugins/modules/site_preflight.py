@@ -22,14 +22,6 @@ description:
 options:
   auth:
     description: How to log in. The canary is made in this project.
-  region:
-    description: The region. Not needed where the site has only one.
-    type: str
-  interface:
-    description: Which endpoints to use.
-    type: str
-    choices: [public, internal, admin]
-    default: public
   issuer:
     description:
       - The issuer of the federation's tokens, exactly as they have it. INDIGO-IAM's ends in a
@@ -121,7 +113,9 @@ options:
         default: 300
   timeout:
     description: Seconds to wait for the login, and for the answer to one request.
-extends_documentation_fragment: infn.cloud._login.keystone
+extends_documentation_fragment:
+  - infn.cloud._login.keystone
+  - infn.cloud._login.site
 attributes:
   check_mode:
     description: Makes no canary, and looks at everything else.
@@ -207,6 +201,7 @@ from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 from ansible_collections.infn.cloud.plugins.module_utils._keystone_client import (
     KEYSTONEAUTH_ERROR,
     LOGIN,
+    SITE,
     KeystoneError,
 )
 from ansible_collections.infn.cloud.plugins.module_utils._site_checks import ready
@@ -220,12 +215,7 @@ NUMBER: dict[str, Any] = {"type": "int"}
 AGREED = ("instances", "cores", "ram_mb", "volumes", "gigabytes", "floating_ips")
 ARGUMENTS: dict[str, Any] = {
     **LOGIN,
-    "region": TEXT,
-    "interface": {
-        "type": "str",
-        "choices": ["public", "internal", "admin"],
-        "default": "public",
-    },
+    **SITE,
     "issuer": TEXT,
     "identity_provider": {"type": "str", "default": "infn-cloud"},
     "protocol": {"type": "str", "default": "openid"},

@@ -23,14 +23,6 @@ description:
 options:
   auth:
     description: How to log in. The user needs the role V(admin).
-  region:
-    description: The region. Not needed where the site has only one.
-    type: str
-  interface:
-    description: Which endpoints to use.
-    type: str
-    choices: [public, internal, admin]
-    default: public
   project_domain:
     description: The domain of the projects.
     type: str
@@ -166,7 +158,9 @@ options:
         default: []
   timeout:
     description: Seconds to wait for the login, and for the answer to one request.
-extends_documentation_fragment: infn.cloud._login.keystone
+extends_documentation_fragment:
+  - infn.cloud._login.keystone
+  - infn.cloud._login.site
 attributes:
   check_mode:
     description: Says what would change, and changes nothing.
@@ -233,6 +227,7 @@ from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 from ansible_collections.infn.cloud.plugins.module_utils._keystone_client import (
     KEYSTONEAUTH_ERROR,
     LOGIN,
+    SITE,
     KeystoneError,
     describe,
 )
@@ -257,12 +252,7 @@ def _list_of(constraints: dict[str, Any], **options: dict[str, Any]) -> dict[str
 
 ARGUMENTS: dict[str, Any] = {
     **LOGIN,
-    "region": TEXT,
-    "interface": {
-        "type": "str",
-        "choices": ["public", "internal", "admin"],
-        "default": "public",
-    },
+    **SITE,
     "project_domain": {"type": "str", "default": "Default"},
     "pending_projects": TEXTS,
     "quotas": _list_of(
