@@ -160,7 +160,9 @@ def take_over(given: Mapping[str, Any]) -> list[str]:
     done = []
     for zone, content in {**contents, catalog: entries}.items():
         path = directory / f"{zone}.db"
-        path.with_name(path.name + ".jnl").unlink(missing_ok=True)
+        # Its journal, and a zone of addresses, which is made anew.
+        for old in directory.glob(f"{zone}.db.*"):
+            old.unlink()
         with open(path, "w", encoding="ascii") as file:
             content.to_file(file, relativize=False)
         done.append(zone)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 import ipaddress
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -43,6 +44,8 @@ TYPES = frozenset(
 ADDRESSES = frozenset({"A", "AAAA"})
 # HMAC-SHA256 wants a key as long as its result (RFC 8945 section 6).
 SECRET_BYTES = 32
+# A project's addresses: the primary signs four records for each.
+MOST_ADDRESSES = 16384
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,24 @@ def reverse_zone(network: str) -> str:
     labels = parsed.network_address.reverse_pointer.split(".")
     kept = parsed.prefixlen // step
     return ".".join(labels[(len(labels) - 2) - kept :])
+
+
+def address_names(networks: Iterable[str]) -> list[str]:
+    """Lines of a zone file: each address has a name, 192-0-2-1, to which leads all below it.
+
+    A wildcard covers no name that exists (RFC 4592), so there is one for each address beside it.
+    """
+    lines = []
+    for network in networks:
+        parsed = ipaddress.IPv4Network(network)
+        for block in parsed.subnets(new_prefix=24) if parsed.prefixlen < 24 else [parsed]:
+            first, last = int(block[0]) & 255, int(block[-1]) & 255
+            start = str(block[0]).rpartition(".")[0]
+            name = start.replace(".", "-")
+            lines += [
+                f"$GENERATE {first}-{last} {below}{name}-$ A {start}.$" for below in ("", "*.")
+            ]
+    return lines
 
 
 def grants(project: Mapping[str, Any], zone: str) -> Iterator[Grant]:
@@ -179,6 +200,7 @@ def _project_faults(what: str, project: Mapping[str, Any], zone: str) -> Iterato
     records = project.get("max_records", 1)
     if not isinstance(records, int) or isinstance(records, bool) or records < 1:
         yield f"{what}: max_records is a number from 1 on, not {records!r}"
+    yield from _address_faults(what, project)
     own = f"{project['name']}.{zone}"
     names: set[str] = set()
     sound = True
@@ -201,6 +223,27 @@ def _project_faults(what: str, project: Mapping[str, Any], zone: str) -> Iterato
             yield from bad
     if sound:
         yield from _overlaps(what, list(grants(project, zone)))
+
+
+def _address_faults(what: str, project: Mapping[str, Any]) -> Iterator[str]:
+    known: list[ipaddress.IPv4Network] = []
+    for network in project.get("addresses") or ():
+        try:
+            parsed = ipaddress.IPv4Network(network)
+        except ValueError as error:
+            yield f"{what}: addresses {network}: {error}; give networks such as 192.0.2.0/24"
+            continue
+        for other in known:
+            if parsed.overlaps(other):
+                yield f"{what}: addresses {network} and {other} overlap; leave one of them out"
+        known.append(parsed)
+    if sum(network.num_addresses for network in known) > MOST_ADDRESSES:
+        yield f"{what}: more than {MOST_ADDRESSES} addresses; give the networks that are in use"
+    if known and (project.get("keys") or project.get("max_records")):
+        yield (
+            f"{what}: the zone of addresses is made anew when they change, so nobody can write"
+            " there; give keys and max_records to a project of their own"
+        )
 
 
 def _secret_faults(what: str, secret: Any) -> Iterator[str]:
@@ -313,23 +356,26 @@ def zones(
     networks: Sequence[str] = (),
 ) -> list[dict[str, Any]]:
     """The zones of the primary server: the federation's first, the projects', the reverse ones."""
-    result: list[dict[str, Any]] = [{"zone": zone, "keys": [], "policy": [], "max_records": 0}]
+    result = [_zone(zone)]
     for project in present(projects):
         own = f"{project['name']}.{zone}"
-        result.append({
-            "zone": own,
-            "keys": [
-                {"name": key_name(key, own), "secret": key["secret"]}
-                for key in project.get("keys") or ()
-            ],
-            "policy": [one.policy() for one in grants(project, zone)],
-            "max_records": project.get("max_records", 0),
-        })  # fmt: skip
-    result += [
-        {"zone": reverse_zone(network), "keys": [], "policy": [], "max_records": 0}
-        for network in networks
-    ]
-    return result
+        keys = [
+            {"name": key_name(key, own), "secret": key["secret"]}
+            for key in project.get("keys") or ()
+        ]
+        policy = [one.policy() for one in grants(project, zone)]
+        lines = address_names(project.get("addresses") or ())
+        limit = project.get("max_records", 0)
+        result.append(_zone(own, lines, keys=keys, policy=policy, max_records=limit))
+    return result + [_zone(reverse_zone(network)) for network in networks]
+
+
+def _zone(name: str, lines: Sequence[str] = (), **more: Any) -> dict[str, Any]:
+    """A zone that begins with some lines; with other lines it is another file, and begins anew."""
+    digest = hashlib.sha256("\n".join(lines).encode()).hexdigest()[:8]
+    file = f"{name}.db.{digest}" if lines else f"{name}.db"
+    empty: dict[str, Any] = {"keys": [], "policy": [], "max_records": 0}
+    return {"zone": name, "file": file, "lines": list(lines), **empty, **more}
 
 
 def absent(zone: str, projects: Sequence[Mapping[str, Any]]) -> list[str]:

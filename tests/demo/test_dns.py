@@ -99,6 +99,17 @@ def portal(names) -> Iterator[str]:
 # --- what the public sees
 
 
+def test_an_address_has_a_name_and_names_below_it(names) -> None:
+    """For services that have an address and no name yet; of our own networks only."""
+    zone = f"myip.{ZONE}"
+    for server in names.secondaries.values():
+        keys = chain(server, ZONE, zone)
+        for name in (f"10-201-2-77.{zone}", f"notebook.x.10-201-2-77.{zone}"):
+            assert values(server, name, "A") == ["10.201.2.77"]
+            signed(server, name, "A", keys)
+        assert ask(server, f"192-0-2-77.{zone}", "A").rcode() == dns.rcode.NXDOMAIN
+
+
 def test_every_site_answers_for_the_federation(demo, names) -> None:
     addresses = sorted(demo.hosts[gateway] for gateway in demo.gateways)
     for server in names.secondaries.values():

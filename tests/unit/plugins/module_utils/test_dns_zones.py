@@ -136,6 +136,40 @@ def test_a_name_below_a_wildcard_needs_addresses_of_its_own() -> None:
     assert faults(ZONE, [], [wildcard, apex]) == []
 
 
+def test_addresses_have_names_and_so_has_what_is_below() -> None:
+    given = {"name": "myip", "addresses": ["192.0.2.64/27", "198.51.100.0/23"]}
+    assert faults(ZONE, [given]) == []
+    _first, made = zones(ZONE, [given])
+    assert made["lines"] == [
+        "$GENERATE 64-95 192-0-2-$ A 192.0.2.$",
+        "$GENERATE 64-95 *.192-0-2-$ A 192.0.2.$",
+        "$GENERATE 0-255 198-51-100-$ A 198.51.100.$",
+        "$GENERATE 0-255 *.198-51-100-$ A 198.51.100.$",
+        "$GENERATE 0-255 198-51-101-$ A 198.51.101.$",
+        "$GENERATE 0-255 *.198-51-101-$ A 198.51.101.$",
+    ]
+    other = zones(ZONE, [{**given, "addresses": ["192.0.2.64/27"]}])[1]
+    assert made["file"].startswith("myip.cloud.example.db.")
+    assert other["file"] != made["file"], "a file is written once"
+    assert zones(ZONE, [project()])[1]["file"] == "cms.cloud.example.db"
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"addresses": ["192.0.2.1/24"]}, "has host bits set; give networks such as"),
+        ({"addresses": ["2001:db8::/120"]}, "give networks such as"),
+        ({"addresses": ["192.0.2.0/24", "192.0.2.64/27"]}, "overlap"),
+        ({"addresses": ["10.0.0.0/17"]}, "more than 16384 addresses"),
+        ({"addresses": ["192.0.2.0/24"], "max_records": 9}, "nobody can write there"),
+    ],
+)
+def test_addresses_that_cannot_have_names(more: dict[str, Any], said: str) -> None:
+    (found,) = faults(ZONE, [{"name": "myip", **more}])
+    assert found.startswith("project myip: ")
+    assert said in found
+
+
 def test_zones_and_their_rules() -> None:
     found = zones(
         ZONE,
