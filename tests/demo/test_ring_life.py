@@ -141,12 +141,16 @@ def podman(*args: Any) -> None:
 @pytest.fixture(scope="module")
 def life(demo: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Life]:
     made = Life(demo, tmp_path_factory.mktemp("grown") / "inventory")
-    create = REPOSITORY / "playbooks" / "demo" / "create.yml"
-    run = demo.ansible(
-        "ansible-playbook", create, "--limit", f"localhost:{made.node}",
-        inventory=made.inventory, timeout=300,
-    )  # fmt: skip
-    assert run.rc == 0, run.text
+    place = REPOSITORY / "playbooks" / "demo"
+    create = place / "create.yml"
+    for playbook, options in (
+        (create, ("--limit", f"localhost:{made.node}")),
+        (place / "secrets.yml", ()),
+    ):
+        run = demo.ansible(
+            "ansible-playbook", playbook, *options, inventory=made.inventory, timeout=300
+        )
+        assert run.rc == 0, run.text
     try:
         yield made
     finally:
@@ -159,6 +163,8 @@ def life(demo: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Life]:
         podman("rm", "--force", "--time", "5", made.node)
         state = demo.variables["_meta"]["hostvars"][demo.builder]["demo_state"]
         subprocess.run(root("rm", "-rf", f"{state}/hosts/{made.node}"), check=True)
+        for file in (demo.directory / "tls").glob(f"{made.node}.*"):
+            file.unlink()
         # The rings, firewalls and names as the demo's own inventory has them.
         demo.ansible("ansible-playbook", create, timeout=300)
 
