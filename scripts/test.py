@@ -327,6 +327,7 @@ def bare(tally: Tally) -> None:
     code, output = call(str(VENV / "ansible-playbook"), "playbooks/backbone.yml", "--check")
     good = code == 0 and changes(output) > 0
     tally.check("bare: a dry run on new hosts", good, time.monotonic() - began)
+    call(sys.executable, "scripts/demo.py", "down")
 
 
 def leftovers() -> list[str]:
@@ -394,13 +395,14 @@ def main() -> int:
         # A machine without python3-venv: the same first step as `make demo` takes.
         subprocess.run(as_root(str(ROOT / "scripts" / "bootstrap")), check=True)
         subprocess.run([ROOT / "scripts" / "setup", "test"], check=True)
-    if everything:
+    if everything or "bare" in chosen:
         running = ["pgrep", "-f", "conmon.*infn-cloud-demo"]
         if subprocess.run(running, stdout=subprocess.DEVNULL, check=False).returncode == 0:
             print(
                 "a demo is running here: 'make demo-down' first, or choose steps", file=sys.stderr
             )
             return 2
+    if everything:
         subprocess.run(as_root(str(ROOT / "scripts" / "testbed"), "clean"), check=True)
         shutil.rmtree(DEMO, ignore_errors=True)
     for name in chosen:

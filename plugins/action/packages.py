@@ -12,27 +12,38 @@ from typing import Any
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
-# Debian Policy 5.6.1, and a version as apt takes it.
+# Debian Policy 5.6.1, and a whole version. What apt understands besides is left to it.
 NAME = re.compile(r"[a-z0-9][a-z0-9+.-]+(=[A-Za-z0-9.+:~-]+)?")
 SHOW = r"${Package} ${Version} ${db:Status-Status}\n"
+# The second half: what apt would remove as nobody's wish.
+ASK = (
+    "LC_ALL=C %s; state=$?; echo;"
+    " sed -n 's/^Package: //p; s/^Auto-Installed: /auto /p' /var/lib/apt/extended_states"
+    " 2>/dev/null; exit $state"
+)
 
 
-def differing(names: Sequence[str], shown: str, *, present: bool) -> list[str]:
-    """The names that are not as wished, by what dpkg-query says of all of them."""
+def differing(names: Sequence[str], shown: str, *, present: bool) -> bool:
+    """Whether a package is not as wished, by what dpkg and apt have written down of all of them."""
     there: dict[str, dict[str, str]] = {}
-    for line in shown.splitlines():
+    installed, _empty, marks = shown.replace("\r", "").partition("\n\n")
+    for line in installed.splitlines():
         package, version, status = (line.split(" ") + ["", ""])[:3]
         if status != "not-installed":
             there.setdefault(package, {})[version] = status
+    automatic = set(re.findall(r"^(.+)\nauto 1$", marks, re.M))
 
     def as_wished(name: str) -> bool:
         package, _equals, version = name.partition("=")
         found = there.get(package, {})
+        if not NAME.fullmatch(name):
+            return False
         if not present:
             return not found
-        return "installed" in ([found.get(version)] if version else found.values())
+        installed = "installed" in ([found.get(version)] if version else found.values())
+        return installed and package not in automatic
 
-    return [name for name in names if not as_wished(name)]
+    return not all(map(as_wished, names))
 
 
 class ActionModule(ActionBase):
@@ -50,32 +61,30 @@ class ActionModule(ActionBase):
             {
                 "name": {"type": "list", "elements": "str", "required": True},
                 "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+                "start": {"type": "bool", "default": False},
                 "autoremove": {"type": "bool", "default": False},
             }
         )
         names, present = wished["name"], wished["state"] == "present"
-        strange = [name for name in names if not NAME.fullmatch(name)]
-        if strange:
-            raise AnsibleActionFail(f"no name of a Debian package: {', '.join(strange)}")
-        asked = [name.partition("=")[0] for name in names]
-        command = shlex.join(["dpkg-query", "--show", f"--showformat={SHOW}", *asked])
-        answer = self._low_level_execute_command(f"LC_ALL=C {command}", sudoable=False)
+        if strange := [name for name in names if not name or name.startswith("-")]:
+            raise AnsibleActionFail(f"no name of a package: {', '.join(map(repr, strange))}")
+        asked = [name.partition("=")[0] for name in names if NAME.fullmatch(name)]
+        command = shlex.join(["dpkg-query", "--show", f"--showformat={SHOW}", "--", *asked])
+        answer = self._low_level_execute_command(ASK % command, sudoable=False)
         # 1: it knows some of them not.
         if answer["rc"] not in (0, 1):
             raise AnsibleActionFail(f"dpkg-query: {answer['stderr'].strip() or answer['stdout']}")
-        names = differing(names, answer["stdout"], present=present)
-        if not names:
+        if not differing(names, answer["stdout"], present=present):
             return result | {"changed": False}
-        # Services are started when they are configured, not by their packages.
-        install = {
-            "install_recommends": False, "update_cache": True, "cache_valid_time": 86400,
-            "policy_rc_d": 101,
-        }  # fmt: skip
-        remove = {"state": "absent", "purge": True, "autoremove": wished["autoremove"]}
+        how: dict[str, Any] = {"state": "absent", "purge": True, "autoremove": wished["autoremove"]}
+        if present:
+            how = {"install_recommends": False, "update_cache": True, "cache_valid_time": 86400}
+            # Services are started when they are configured, not by their packages.
+            how |= {} if wished["start"] else {"policy_rc_d": 101}
         return result | dict(
             self._execute_module(
                 module_name="ansible.builtin.apt",
-                module_args={"name": names} | (install if present else remove),
+                module_args={"name": names} | how,
                 task_vars=task_vars,
             )
         )

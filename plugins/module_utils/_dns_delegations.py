@@ -13,6 +13,7 @@ from __future__ import annotations
 import concurrent.futures
 import hashlib
 import os
+import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -383,10 +384,28 @@ def transfer(server: Server) -> Any:
 
 
 def purge(
-    zones: Sequence[str], directory: Path, keys: Path, *, served: Callable[[str], bool], check: bool
+    zones: Sequence[str],
+    files: Mapping[str, str],
+    directory: Path,
+    keys: Path,
+    *,
+    served: Callable[[str], bool],
+    check: bool,
 ) -> list[str]:
-    """Delete the files of zones that are no longer served; their paths."""
+    """Delete the files of zones that are no longer served; their paths.
+
+    `files` has the file of each zone that is: what another file of it holds would come back with an
+    old serial, which nobody takes, if the zone had that file once more.
+    """
     gone = []
+    for zone, file in files.items():
+        name = re.compile(rf"{re.escape(zone)}\.db(\.[0-9a-f]{{8}}\b)?")
+        for path in sorted(directory.glob(f"{zone}.db*")):
+            own = name.match(path.name)
+            if own and own[0] != file:
+                if not check:
+                    path.unlink()
+                gone.append(str(path))
     for zone in zones:
         found = sorted([*directory.glob(f"{zone}.db*"), *keys.glob(f"K{zone}.+*")])
         if found and not check and served(zone):

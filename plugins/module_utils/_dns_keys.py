@@ -87,6 +87,21 @@ def sealed_copies(server: Server) -> dict[str, str]:
     }
 
 
+def open_copies(server: Server, secret: str) -> tuple[dict[str, Files], str]:
+    """The copies that open with a secret, by their names in the zone; and why others do not."""
+    kept: dict[str, Files] = {}
+    trouble = ""
+    try:
+        for name, text in sealed_copies(server).items():
+            try:
+                kept[name] = unseal(text, secret)
+            except RecordsError as error:
+                trouble = f" ({error})"
+    except RecordsError as error:
+        trouble = f" ({error})"
+    return kept, trouble
+
+
 def publish(
     server: Server, zone: str, zones: Sequence[str], directory: Path, secret: str, *, check: bool
 ) -> list[str]:
@@ -147,13 +162,11 @@ def take_over(given: Mapping[str, Any]) -> list[str]:
     # All of it is read before any of it is written.
     contents = {zone: newest(zone) for zone in sorted(zones)}
     backup = Server("127.0.0.1", port, given["backup"], key_text=given["backup_key"], timeout=10)
-    kept = {
-        name: unseal(text, given["backup_secret"]) for name, text in sealed_copies(backup).items()
-    }
+    kept, closed = open_copies(backup, given["backup_secret"])
     lost = [zone for zone in contents if member_name(zone, given["backup"]) not in kept]
     if lost and not given["new_keys"]:
         raise RecordsError(
-            f"there is no copy of the keys that sign {', '.join(lost)}: with new keys, who"
+            f"there is no copy of the keys that sign {', '.join(lost)}{closed}: with new keys, who"
             " remembers the old DS would refuse them until its TTL is over. Say"
             " dns_promote_new_keys=true"
         )

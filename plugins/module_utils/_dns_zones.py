@@ -44,8 +44,8 @@ TYPES = frozenset(
 ADDRESSES = frozenset({"A", "AAAA"})
 # HMAC-SHA256 wants a key as long as its result (RFC 8945 section 6).
 SECRET_BYTES = 32
-# A project's addresses: the primary signs four records for each.
-MOST_ADDRESSES = 16384
+# A project's addresses: the primary makes four signatures for each, all at once.
+MOST_ADDRESSES = 4096
 
 
 @dataclass(frozen=True)

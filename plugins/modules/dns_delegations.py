@@ -78,6 +78,12 @@ options:
     type: list
     elements: str
     default: []
+  files:
+    description:
+      - Names of the files in O(directory) that zones have now. Whatever else is there of such a
+        zone (C(zone.db), or that with eight hexadecimal digits behind it) is deleted.
+    type: dict
+    default: {}
   directory:
     description: Directory of the zone files.
     type: path
@@ -192,6 +198,7 @@ SPEC: dict[str, Any] = {
     "withdraw": {"type": "list", "elements": "str", "default": []},
     "keep": {"type": "path"},
     "purge": {"type": "list", "elements": "str", "default": []},
+    "files": {"type": "dict", "default": {}},
     "directory": {"type": "path", "default": "/var/lib/bind"},
     "key_directory": {"type": "path", "default": "/var/lib/bind/keys", "no_log": False},
     "backup": {"type": "str", "default": ""},
@@ -222,7 +229,8 @@ def main() -> None:
         else:
             outcome = work.establish()
         purged = purge(
-            given["purge"], Path(given["directory"]), Path(given["key_directory"]),
+            given["purge"], given["files"],
+            Path(given["directory"]), Path(given["key_directory"]),
             served=lambda zone: look(given["primary"], given["port"], zone, 5) is not None,
             check=module.check_mode,
         )  # fmt: skip

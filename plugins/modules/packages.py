@@ -16,10 +16,14 @@ description:
     That one reads the lists of all packages each time, which takes a second or more of each host.
   - Installs without recommended packages, and without starting their services (C(policy-rc.d)),
     which are not configured yet. Lists of packages older than a day are fetched again before.
+  - What is installed counts as wished for, so that C(apt autoremove) leaves it.
   - Removes packages with their configuration files.
 options:
   name:
-    description: Names of packages; V(name=version) where a certain version shall be present.
+    description:
+      - Names of packages; V(name=version) where a certain version shall be present.
+      - What else apt understands - virtual packages, patterns, V(name:architecture) - is asked of
+        it each time.
     type: list
     elements: str
     required: true
@@ -28,6 +32,10 @@ options:
     type: str
     choices: [present, absent]
     default: present
+  start:
+    description: Whether services of new packages are started at once.
+    type: bool
+    default: false
   autoremove:
     description: Whether packages go too that nothing needs any more, when one is removed.
     type: bool

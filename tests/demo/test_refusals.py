@@ -406,6 +406,15 @@ def test_refused(runs, refusal: Refusal) -> None:
     expect(runs(refusal), *refusal.says)
 
 
+def test_what_the_last_role_lacks_is_said_first(demo) -> None:
+    """A host without a certificate for its logs, as an administrator forgets it for a new one."""
+    run = demo.ansible(
+        "ansible-playbook", "playbooks/backbone.yml", "-e", "log_shipper_certificate="
+    )
+    expect(run, "log_shipper_certificate and log_shipper_private_key must hold PEM text")
+    assert len(run.report["plays"]) == 1
+
+
 # --- the description of the federation
 
 

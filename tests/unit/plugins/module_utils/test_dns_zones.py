@@ -160,7 +160,7 @@ def test_addresses_have_names_and_so_has_what_is_below() -> None:
         ({"addresses": ["192.0.2.1/24"]}, "has host bits set; give networks such as"),
         ({"addresses": ["2001:db8::/120"]}, "give networks such as"),
         ({"addresses": ["192.0.2.0/24", "192.0.2.64/27"]}, "overlap"),
-        ({"addresses": ["10.0.0.0/17"]}, "more than 16384 addresses"),
+        ({"addresses": ["10.0.0.0/19"]}, "more than 4096 addresses"),
         ({"addresses": ["192.0.2.0/24"], "max_records": 9}, "nobody can write there"),
     ],
 )
