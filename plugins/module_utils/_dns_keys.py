@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import base64
 import concurrent.futures
+import contextlib
 import hashlib
 import json
 import os
@@ -87,19 +88,25 @@ def sealed_copies(server: Server) -> dict[str, str]:
     }
 
 
+def opened(sealed: Mapping[str, str], secret: str) -> dict[str, Files]:
+    """Those of sealed copies that open with a secret."""
+    found = {}
+    for name, text in sealed.items():
+        with contextlib.suppress(RecordsError):
+            found[name] = unseal(text, secret)
+    return found
+
+
 def open_copies(server: Server, secret: str) -> tuple[dict[str, Files], str]:
     """The copies that open with a secret, by their names in the zone; and why others do not."""
-    kept: dict[str, Files] = {}
-    trouble = ""
     try:
-        for name, text in sealed_copies(server).items():
-            try:
-                kept[name] = unseal(text, secret)
-            except RecordsError as error:
-                trouble = f" ({error})"
+        sealed = sealed_copies(server)
     except RecordsError as error:
-        trouble = f" ({error})"
-    return kept, trouble
+        return {}, f" ({error})"
+    kept = opened(sealed, secret)
+    if len(kept) == len(sealed):
+        return kept, ""
+    return kept, " (a copy of keys was made with another secret, or changed)"
 
 
 def publish(
@@ -110,12 +117,8 @@ def publish(
     A copy that does not open was made with the secret of before, and is made anew.
     """
     names = {member_name(one, zone): one for one in zones}
-    there: dict[str, Files] = {}
-    for name, text in sealed_copies(server).items():
-        try:
-            there[name] = unseal(text, secret)
-        except RecordsError:
-            there[name] = {}
+    sealed = sealed_copies(server)
+    there = opened(sealed, secret)
     records: list[dict[str, Any]] = []
     changed = []
     for name, one in names.items():
@@ -124,7 +127,7 @@ def publish(
             values = [seal(files, secret)]
             records.append({"name": name, "type": "TXT", "ttl": 60, "values": values})
             changed.append(one)
-    for name in there.keys() - names.keys():
+    for name in sealed.keys() - names.keys():
         records.append({"name": name, "type": "TXT", "state": "absent"})
         changed.append(name)
     if records and not check:
