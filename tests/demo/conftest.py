@@ -94,6 +94,16 @@ class Run:
     def stats(self) -> dict[str, dict[str, int]]:
         return self.report.get("stats", {})
 
+    def good(self) -> Run:
+        """This run, which has to have succeeded."""
+        assert self.rc == 0, self.text
+        return self
+
+    @property
+    def changed(self) -> int:
+        """How many tasks changed something, on all hosts together."""
+        return sum(stats["changed"] for stats in self.stats.values())
+
     @property
     def results(self) -> dict[str, dict[str, Any]]:
         """The last result of each host."""
@@ -223,6 +233,19 @@ class Demo:
         with contextlib.suppress(json.JSONDecodeError):
             report, _end = json.JSONDecoder().raw_decode(done.stdout.lstrip())
         return Run(done.returncode, done.stderr, report, done.stdout)
+
+    def play(self, book: str | Path, /, *options: str, timeout: int = 400, **values: Any) -> Run:
+        """Run a playbook, or one by its path below playbooks/, with values that may be secret."""
+        with tempfile.NamedTemporaryFile("w", dir=self.tmp, suffix=".json") as given:
+            json.dump(values, given)
+            given.flush()
+            path = book if isinstance(book, Path) else f"playbooks/{book}.yml"
+            more = ("-e", f"@{given.name}", *options)
+            return self.ansible("ansible-playbook", path, *more, timeout=timeout)
+
+    def apply(self, tags: str, *options: str, **variables: Any) -> int:
+        """Run the backbone's roles of some tags, which has to succeed; give its changes."""
+        return self.play("backbone", "--tags", tags, *options, **variables).good().changed
 
     def attempts(self, cases: Mapping[str, tuple[str, str, Mapping[str, Any]]]) -> dict[str, Run]:
         """Apply a role to a host with some variables, for many of such cases in one run.

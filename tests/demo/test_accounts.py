@@ -185,18 +185,16 @@ def test_a_users_own_quota_is_refused(account) -> None:
     assert refused.get("failed") and "need ResellerAdmin" in refused["msg"], refused
 
 
-def test_a_projects_limits_are_set_by_playbook_and_hold(demo, tmp_path: Path) -> None:
+def test_a_projects_limits_are_set_by_playbook_and_hold(demo) -> None:
     """A project of the test's own; its member is told by every site."""
     name, password = f"demo-test-{secrets.token_hex(4)}", secrets.token_urlsafe(24)
     limits = {"quota_bytes": 100, "policy_quota_bytes": {"two-regions": 10}}
-    variables = tmp_path / "accounts.json"
 
     def run(*more: str) -> Any:
-        variables.write_text(json.dumps({"backbone_accounts": [{"project": name, **limits}]}))
-        book = "playbooks/operations/object_accounts.yml"
-        done = demo.ansible("ansible-playbook", book, "--extra-vars", f"@{variables}", *more)
+        wished = [{"project": name, **limits}]
+        done = demo.play("operations/object_accounts", *more, backbone_accounts=wished)
         assert done.rc == 0, done.text
-        return sum(stats["changed"] for stats in done.stats.values())
+        return done.changed
 
     admin = {"username": "admin", "password": demo.secrets["keystone_admin_password"]}
     keystone = keystoneclient.v3.client.Client(

@@ -132,14 +132,11 @@ class Certificates:
         }  # fmt: skip
 
     def play(self, **variables: Any) -> Any:
-        given = self.tmp / "given.json"
-        given.touch(0o600)
-        given.write_text(json.dumps(self.wished | variables), encoding="utf-8")
         playbook = self.tmp / "certificates.yml"
         role = {"role": "infn.cloud.certificates"}
         play = {"hosts": HOST, "become": True, "gather_facts": False, "roles": [role]}
         playbook.write_text(json.dumps([play]), encoding="utf-8")
-        return self.demo.ansible("ansible-playbook", playbook, "-e", f"@{given}", timeout=300)
+        return self.demo.play(playbook, **self.wished | variables)
 
     def run(self, command: str, **options: Any) -> str:
         return self.demo.shell(HOST, f"certificates {command}", **options)
@@ -153,11 +150,6 @@ class Certificates:
     def status(self, serial: str) -> str:
         told = ask_pebble(self.demo, HOST, f"cert-status-by-serial/{serial}")
         return str(json.loads(told)["Status"])
-
-
-def changes(run: Any) -> int:
-    assert run.rc == 0, run.text
-    return sum(stats["changed"] for stats in run.stats.values())
 
 
 @pytest.fixture(scope="module")
@@ -209,12 +201,12 @@ def test_bad_wishes_are_refused_before_anything_changes(certificates) -> None:
         run = runs[case]
         assert run.rc != 0, given
         assert says in run.text, run.text
-        assert not any(stats["changed"] for stats in run.stats.values())
+        assert not run.changed
 
 
 def test_names_are_proved_and_services_can_read_it(certificates) -> None:
     """A wildcard, the name above it, and a name whose challenge is another's: one certificate."""
-    assert changes(certificates.play()) > 0
+    assert certificates.play().good().changed > 0
     found = certificates.listed()["cms"]
     assert found["domains"] == sorted(DOMAINS)
     leaf, issuer = x509.load_pem_x509_certificates(
@@ -273,13 +265,13 @@ def test_a_certificate_that_is_not_wanted_is_revoked(certificates) -> None:
     certificates.demo.shell(HOST, "systemctl start certificate@cms.service", timeout=120)
     serial = certificates.listed()["cms"]["serial"]
     run = certificates.play(certificates_list=[])
-    assert changes(run) > 0
+    assert run.good().changed > 0
     assert certificates.status(serial) == "Revoked"
     left = certificates.demo.shell(
         HOST, "ls -A /etc/certificates/live /var/lib/certificates/certificates"
     )
     assert "cms" not in left
-    assert changes(certificates.play(certificates_list=[])) == 0
+    assert certificates.play(certificates_list=[]).good().changed == 0
 
 
 def test_an_authority_of_ones_own(certificates) -> None:
@@ -291,12 +283,12 @@ def test_an_authority_of_ones_own(certificates) -> None:
         "certificates_authority_private_key": (directory / "tls" / "ca.key").read_text(),
         "certificates_list": [{"name": "closed", "domains": [f"closed.{ZONE}", "192.0.2.1"]}],
     }
-    assert changes(certificates.play(**own)) > 0
+    assert certificates.play(**own).good().changed > 0
     found = certificates.listed()["closed"]
     assert found["domains"] == ["192.0.2.1", f"closed.{ZONE}"]
     assert found["days_left"] > 390
-    assert changes(certificates.play(**own)) == 0
-    assert changes(certificates.play(**own, certificates_renew_days=400)) > 0
+    assert certificates.play(**own).good().changed == 0
+    assert certificates.play(**own, certificates_renew_days=400).good().changed > 0
     assert certificates.listed()["closed"]["serial"] != found["serial"]
     held = certificates.demo.shell(HOST, "grep -rlaF 'PRIVATE KEY' /etc/certificates /root | wc -l")
     keys = own["certificates_authority_private_key"].splitlines()[1]
@@ -314,7 +306,7 @@ def test_removal_asks_first_and_leaves_nothing(certificates) -> None:
         certificates_state="absent", certificates_source="authority",
         certificates_allow_data_loss=True,
     )  # fmt: skip
-    assert changes(run) > 0
+    assert run.good().changed > 0
     left = certificates.demo.shell(
         HOST, "ls -d /etc/certificates /var/lib/certificates /etc/systemd/system/certificate*"
         " 2>/dev/null; getent passwd certificates; true",
@@ -381,11 +373,8 @@ def test_each_gateway_has_a_certificate_for_its_names(demo) -> None:
 
 
 @pytest.mark.settings
-def test_an_endpoint_is_renewed_under_load_and_no_request_fails(demo, tmp_path) -> None:
+def test_an_endpoint_is_renewed_under_load_and_no_request_fails(demo) -> None:
     """By ACME, without Ansible, while identity and object storage are asked all the time."""
-    backbone = Path(__file__).resolve().parents[2] / "playbooks" / "backbone.yml"
-    given = tmp_path / "given.json"
-    given.touch(0o600)
     gateways = demo.groups("gateway")
     keys = {one: base64.b64encode(secrets.token_bytes(32)).decode() for one in gateways}
     leaving = (
@@ -393,13 +382,8 @@ def test_an_endpoint_is_renewed_under_load_and_no_request_fails(demo, tmp_path) 
     )
     absent = "{{ backbone_challenges.records | map('combine', {'state': 'absent'}) }}"
 
-    def play(*options: str, **variables: Any) -> int:
-        given.write_text(json.dumps(variables), encoding="utf-8")
-        run = demo.ansible("ansible-playbook", backbone, "-e", f"@{given}", *options, timeout=500)
-        return changes(run)
-
     # Names: where the certificates are proved, and a key for each gateway.
-    play("--tags", "dns", backbone_acme_secrets=keys)
+    demo.apply("dns", backbone_acme_secrets=keys)
     try:
         with pebble(demo, GATEWAY):
             # ACME knows no addresses: who asks for it by its address gets an administrator's own.
@@ -413,7 +397,7 @@ def test_an_endpoint_is_renewed_under_load_and_no_request_fails(demo, tmp_path) 
                 "certificates_list": "{{ [backbone_endpoint_certificate] }}",
                 "load_balancer_certificate": pem, "load_balancer_private_key": private,
             }  # fmt: skip
-            assert play("--limit", GATEWAY, "--tags", "certificates,load_balancer", **acme) > 0
+            assert demo.apply("certificates,load_balancer", "--limit", GATEWAY, **acme) > 0
             root = ask_pebble(demo, GATEWAY, "roots/0")
             with Load(demo.hosts[GATEWAY], f"{SITE}.{ZONE}", root) as load:
                 began = time.monotonic()
@@ -427,8 +411,8 @@ def test_an_endpoint_is_renewed_under_load_and_no_request_fails(demo, tmp_path) 
             assert set(load.answers) == {(5000, 200), (8080, 200)}, load.answers
     finally:
         # A demo as the others know it; what lego got is of an authority that is gone.
-        play("--limit", GATEWAY, "--tags", "certificates,load_balancer")
+        demo.apply("certificates,load_balancer", "--limit", GATEWAY)
         gone = {"dns_projects": leaving, "dns_records": absent, "dns_health_challenge": ""}
-        play("--tags", "dns", backbone_acme_secrets=keys, **gone)
-        play("--tags", "dns")
-    assert play("--tags", "dns,certificates,load_balancer") == 0, "nothing is left to do"
+        demo.apply("dns", backbone_acme_secrets=keys, **gone)
+        demo.apply("dns")
+    assert demo.apply("dns,certificates,load_balancer") == 0, "nothing is left to do"

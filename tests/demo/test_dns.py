@@ -6,11 +6,11 @@ from __future__ import annotations
 
 import base64
 import concurrent.futures
+import functools
 import json
 import secrets
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import dns.dnssec
@@ -31,7 +31,7 @@ from ansible_collections.infn.cloud.plugins.module_utils._dns_keys import unseal
 
 from tooling.names import ask, chain, project_key, signed
 
-from .conftest import REPOSITORY, eventually, signed_by_the_demo
+from .conftest import eventually, signed_by_the_demo
 
 ZONE = "demo.test"
 PROJECT = f"cms.{ZONE}"
@@ -278,24 +278,19 @@ def test_what_cannot_stand_beside_other_records_is_an_error(demo, names, portal)
     assert "a CNAME beside other records" in result["msg"]
 
 
-def play(demo, tmp_path: Path, projects: list[dict[str, Any]], *options: str) -> Any:
+def play(demo, projects: list[dict[str, Any]], *options: str) -> Any:
     """The name servers' playbook for projects, with some beside the demo's own."""
-    given = tmp_path / "projects.json"
-    given.write_text(json.dumps({"demo_dns_more_projects": projects}), encoding="utf-8")
-    return demo.ansible(
-        "ansible-playbook", REPOSITORY / "playbooks" / "operations" / "dns_projects.yml",
-        "-e", f"@{given}", *options, timeout=300,
-    )  # fmt: skip
+    return demo.play("operations/dns_projects", *options, demo_dns_more_projects=projects)
 
 
-def test_a_project_comes_and_goes(demo, names, tmp_path) -> None:
+def test_a_project_comes_and_goes(demo, names) -> None:
     """Zone, signature, delegation, key; and in the other order, with the others as they were."""
     secret = "YSBzZWNyZXQgb2YgMzMgYnl0ZXMgZm9yIHRoaXMgdGVzdA=="
     zone = f"belle2.{ZONE}"
     key = {"name": "k", "secret": secret, "grants": [{"types": {"A": 1}}]}
     project = {"name": "belle2", "max_records": 20, "keys": [key]}
     before = values(names.secondaries["bari-gw1"], PROJECT, "DS")
-    run = play(demo, tmp_path, [project])
+    run = play(demo, [project])
     try:
         assert run.rc == 0, run.text
         for server in names.secondaries.values():
@@ -310,14 +305,14 @@ def test_a_project_comes_and_goes(demo, names, tmp_path) -> None:
         # It has room for 20 records, and its signatures count.
         flood = [("add", f"n{number}", 5, "A", "192.0.2.9") for number in range(20)]
         assert names.update(*flood, zone=zone, key=(f"k.{zone}", secret)) != "NOERROR"
-        again = play(demo, tmp_path, [project])
+        again = play(demo, [project])
         assert again.rc == 0, again.text
-        assert not any(stats["changed"] for stats in again.stats.values()), again.report
-        vanished = play(demo, tmp_path, [])
+        assert not again.changed, again.report
+        vanished = play(demo, [])
         assert vanished.rc != 0
         assert "project belle2: belle2.demo.test is served and delegated" in vanished.text
     finally:
-        gone = play(demo, tmp_path, [{"name": "belle2", "state": "absent"}])
+        gone = play(demo, [{"name": "belle2", "state": "absent"}])
         assert gone.rc == 0, gone.text
     for server in names.secondaries.values():
         eventually(lambda server=server: served(server, zone, "DS", []), 10)
@@ -331,17 +326,17 @@ def test_a_project_comes_and_goes(demo, names, tmp_path) -> None:
     assert f"www.{zone}. 5 IN A 192.0.2.9" in kept
     assert f"{zone}.db" not in kept
     assert f"K{zone}" not in kept
-    last = play(demo, tmp_path, [])
+    last = play(demo, [])
     assert last.rc == 0, last.text
 
 
 @pytest.mark.settings
-def test_names_of_addresses_follow_the_networks(demo, names, tmp_path) -> None:
+def test_names_of_addresses_follow_the_networks(demo, names) -> None:
     """To other networks and back again, and at once everywhere: the zone is made anew each time."""
     zone = f"ips.{ZONE}"
 
     def networks(*wished: str, state: str = "present") -> None:
-        run = play(demo, tmp_path, [{"name": "ips", "addresses": wished, "state": state}])
+        run = play(demo, [{"name": "ips", "addresses": wished, "state": state}])
         assert run.rc == 0, run.text
 
     try:
@@ -357,36 +352,31 @@ def test_names_of_addresses_follow_the_networks(demo, names, tmp_path) -> None:
         assert files.strip() == "1"
     finally:
         networks(state="absent")
-    assert play(demo, tmp_path, []).rc == 0
+    assert play(demo, []).rc == 0
 
 
-def test_bad_projects_are_refused_before_anything_changes(demo, names, tmp_path) -> None:
+def test_bad_projects_are_refused_before_anything_changes(demo, names) -> None:
     _name, secret = names.key
     twice = [{"types": {"A": 1}}, {"name": "app", "types": {"A": 1}}]
     bad = [
         {"name": "No Label"},
         {"name": "atlas", "keys": [{"name": "k", "secret": secret, "grants": twice}]},
     ]
-    run = play(demo, tmp_path, bad)
+    run = play(demo, bad)
     assert run.rc != 0
     assert "project No Label: its name becomes a label" in run.text
     assert "overlap in A" in run.text
-    assert not any(stats["changed"] for stats in run.stats.values())
+    assert not run.changed
 
 
 def test_status_is_a_page_and_an_exit_status(demo) -> None:
-    run = demo.ansible(
-        "ansible-playbook", REPOSITORY / "playbooks" / "operations" / "dns_status.yml"
-    )
-    assert run.rc == 0, run.text
+    run = demo.play("operations/dns_status").good()
     assert f"{PROJECT}\n" in json.dumps(run.report).replace("\\n", "\n")
 
 
 @pytest.mark.settings
-def test_zones_travel_by_tls_when_that_is_wished(demo, names, portal, tmp_path) -> None:
+def test_zones_travel_by_tls_when_that_is_wished(demo, names, portal) -> None:
     """RFC 9103, to servers of both makes; not from a server with another's certificate."""
-    given = tmp_path / "tls.json"
-    given.touch(0o600)
     pairs = {
         host: signed_by_the_demo(demo.directory, f"{host}.{ZONE}")
         for host in (names.primary, names.standby)
@@ -397,14 +387,7 @@ def test_zones_travel_by_tls_when_that_is_wished(demo, names, portal, tmp_path) 
         "dns_tls_private_key": "{{ (test_pairs[inventory_hostname] | default(['', '']))[1] }}",
     }  # fmt: skip
 
-    def run(*options: str, **variables: Any) -> int:
-        given.write_text(json.dumps(variables), encoding="utf-8")
-        found = demo.ansible(
-            "ansible-playbook", REPOSITORY / "playbooks" / "backbone.yml", "--tags", "dns,firewall",
-            "-e", f"@{given}", *options, timeout=300,
-        )  # fmt: skip
-        assert found.rc == 0, found.text
-        return sum(stats["changed"] for stats in found.stats.values())
+    run = functools.partial(demo.apply, "dns,firewall")
 
     def add(address: str) -> None:
         name = f"{portal}.{PROJECT}."
@@ -443,23 +426,14 @@ def test_zones_travel_by_tls_when_that_is_wished(demo, names, portal, tmp_path) 
 
 
 @pytest.mark.settings
-def test_secrets_between_the_servers_change(demo, names, portal, tmp_path) -> None:
+def test_secrets_between_the_servers_change(demo, names, portal) -> None:
     """In one run; every server answers all the time, and goes on with the new ones."""
-    given = tmp_path / "secrets.json"
-    given.touch(0o600)
     kinds = ("transfer", "backup", "health")
     new = {
         f"dns_{kind}_secret": base64.b64encode(secrets.token_bytes(32)).decode() for kind in kinds
     }
 
-    def run(**variables: str) -> int:
-        given.write_text(json.dumps(variables), encoding="utf-8")
-        found = demo.ansible(
-            "ansible-playbook", REPOSITORY / "playbooks" / "backbone.yml", "--tags", "dns",
-            "-e", f"@{given}", timeout=300,
-        )  # fmt: skip
-        assert found.rc == 0, found.text
-        return sum(stats["changed"] for stats in found.stats.values())
+    run = functools.partial(demo.apply, "dns")
 
     def add(address: str) -> None:
         assert names.update(("add", f"{portal}.{PROJECT}.", 60, "A", address)) == "NOERROR"
@@ -540,11 +514,7 @@ def leaves_a_site_that_dies(demo, names) -> None:
 
 
 def promote(demo, name: str) -> None:
-    run = demo.ansible(
-        "ansible-playbook", REPOSITORY / "playbooks" / "operations" / "dns_promote.yml",
-        "-e", f"dns_promote={name}", timeout=300,
-    )  # fmt: skip
-    assert run.rc == 0, run.text
+    demo.play("operations/dns_promote", dns_promote=name).good()
 
 
 @pytest.mark.drill
@@ -565,10 +535,7 @@ def test_the_standby_takes_over_and_gives_back(demo, names, portal) -> None:
             signed(server, f"{portal}.{PROJECT}", "A", chain(server, ZONE, PROJECT))
             signed(server, f"10-201-1-1.myip.{ZONE}", "A", chain(server, ZONE, f"myip.{ZONE}"))
         # The inventory still names the old one, whose zones are those of yesterday by now.
-        run = demo.ansible(
-            "ansible-playbook", REPOSITORY / "playbooks" / "backbone.yml", "--tags", "dns",
-            timeout=300,
-        )  # fmt: skip
+        run = demo.play("backbone", "--tags", "dns")
         assert run.rc != 0
         assert f"{names.standby} is the primary now" in run.text
     finally:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
+import functools
 import json
 import secrets
 import time
@@ -281,7 +282,7 @@ def objects(demo, *options: str) -> Any:
         *options, timeout=300,
     )  # fmt: skip
     assert run.rc == 0, run.text
-    return sum(stats["changed"] for stats in run.stats.values())
+    return run.changed
 
 
 def test_what_somebody_changed_is_changed_back(demo, logs) -> None:
@@ -412,31 +413,19 @@ def test_nodes_restart_one_at_a_time(demo, logs) -> None:
     command = "systemctl show --property ActiveEnterTimestampMonotonic --value opensearch.service"
     before = demo.on(logs.stores, command)
     with writing(logs, list(demo.hosts), 1200, 10, within=120):
-        run = demo.ansible(
-            "ansible-playbook", REPOSITORY / "playbooks/operations/elk_restart.yml", timeout=400
-        )
+        run = demo.play("operations/elk_restart")
     assert run.rc == 0, run.text
     after = demo.on(logs.stores, command)
     assert all(int(after[host]) > int(before[host]) for host in logs.stores)
 
 
 @pytest.mark.settings
-def test_passwords_change_while_lines_are_written(demo, logs, tmp_path) -> None:
+def test_passwords_change_while_lines_are_written(demo, logs) -> None:
     """The store first, then the collectors, which keep what it refuses until it takes it."""
-    given = tmp_path / "passwords.json"
-    given.touch(0o600)
     users = {"elk_writer_password": "writer", "elk_reader_password": "reader"}
     new = {name: secrets.token_urlsafe(24) for name in [*users, "elk_upkeep_password"]}
 
-    def play(**variables: str) -> int:
-        given.write_text(json.dumps(variables), encoding="utf-8")
-        run = demo.ansible(
-            "ansible-playbook", REPOSITORY / "playbooks" / "backbone.yml",
-            "--tags", "elk,log_collector", "-e", f"@{given}", timeout=400,
-        )  # fmt: skip
-        assert run.rc == 0, run.text
-        return sum(stats["changed"] for stats in run.stats.values())
-
+    play = functools.partial(demo.apply, "elk,log_collector")
     old = dict(logs.users)
     try:
         with writing(logs, demo.storage, 600, 10, within=120):

@@ -21,7 +21,7 @@ from cryptography import x509
 from tooling.mail import submission
 from tooling.names import ask, chain, signed
 
-from .conftest import REPOSITORY, eventually
+from .conftest import eventually
 from .test_logs import Logs
 
 # Four runs of the playbook take minutes: `make test-all`.
@@ -34,15 +34,14 @@ HOST = "bari-st1"
 RELAY = "padova-gw1"
 # What Keystone says of a credential that it has forgotten.
 GONE = (keystoneauth1.exceptions.Unauthorized, keystoneauth1.exceptions.NotFound)
-PLAYBOOK = REPOSITORY / "playbooks" / "services" / "onboard_project.yml"
+PLAYBOOK = "services/onboard_project"
 
 
 class Projects:
     """The playbook, with a list of projects of the test's own."""
 
-    def __init__(self, demo: Any, place: Path) -> None:
+    def __init__(self, demo: Any) -> None:
         self.demo = demo
-        self.place = place
         self.there = True
         self.mail = secrets.token_urlsafe(33)
         self.logs = Logs(demo)
@@ -59,11 +58,7 @@ class Projects:
 
     def play(self, *options: str, **changes: Any) -> Any:
         wished = copy.deepcopy(self.wished) | changes
-        given = self.place / "given.json"
-        given.touch(0o600)
-        given.write_text(json.dumps({"backbone_projects": [wished]}), encoding="utf-8")
-        return self.demo.ansible("ansible-playbook", PLAYBOOK, "-e", f"@{given}", *options,
-                                 timeout=400)  # fmt: skip
+        return self.demo.play(PLAYBOOK, *options, backbone_projects=[wished])
 
     @property
     def file(self) -> Path:
@@ -95,14 +90,9 @@ class Projects:
             return smtp.rcpt("reader@example.org")[0]
 
 
-def changes(run: Any) -> int:
-    assert run.rc == 0, run.text
-    return sum(stats["changed"] for stats in run.stats.values())
-
-
 @pytest.fixture(scope="module")
-def projects(demo, tmp_path_factory) -> Iterator[Projects]:
-    made = Projects(demo, tmp_path_factory.mktemp("projects"))
+def projects(demo) -> Iterator[Projects]:
+    made = Projects(demo)
     try:
         yield made
     finally:
@@ -118,12 +108,12 @@ def test_a_project_that_cannot_be_is_refused(projects) -> None:
                                "senders": [f"portal@cms.{ZONE}"]}])  # fmt: skip
     assert run.rc != 0
     assert f"is not in its own {OWN}" in run.text
-    assert not any(stats["changed"] for stats in run.stats.values())
+    assert not run.changed
 
 
 def test_one_run_gives_it_everything(demo, projects) -> None:
     before = signed(demo.hosts["bari-gw1"], f"cms.{ZONE}", "DNSKEY", {})
-    assert changes(projects.play()) > 0
+    assert projects.play().good().changed > 0
     for host in demo.groups("dns_secondary"):
         server = demo.hosts[host]
         keys = chain(server, ZONE, OWN)
@@ -169,7 +159,7 @@ def test_it_sees_the_lines_about_itself(demo, projects) -> None:
 
 
 def test_a_second_run_changes_nothing(projects) -> None:
-    assert changes(projects.play()) == 0
+    assert projects.play().good().changed == 0
 
 
 def test_who_goes_is_nobody_any_more(demo, projects) -> None:
@@ -177,7 +167,7 @@ def test_who_goes_is_nobody_any_more(demo, projects) -> None:
     login = projects.login()
     assert projects.storage(login).get_object("data", "letter")[1]
     run = projects.play(state="absent")
-    assert changes(run) > 0
+    assert run.good().changed > 0
     assert f"What {NAME} stored is kept" in json.dumps(run.report)
     for host in demo.groups("dns_secondary"):
         answer = ask(demo.hosts[host], OWN, "SOA").answer
@@ -190,6 +180,6 @@ def test_who_goes_is_nobody_any_more(demo, projects) -> None:
     with pytest.raises(GONE):
         projects.storage(login).get_object("data", "letter")
     assert signed(demo.hosts["bari-gw1"], f"cms.{ZONE}", "DNSKEY", {})
-    assert changes(projects.play("-e", "onboard_allow_data_loss=true", state="absent")) > 0
-    assert changes(projects.play("-e", "onboard_allow_data_loss=true", state="absent")) == 0
+    assert projects.play("-e", "onboard_allow_data_loss=true", state="absent").good().changed > 0
+    assert projects.play("-e", "onboard_allow_data_loss=true", state="absent").good().changed == 0
     projects.there = False
