@@ -60,12 +60,16 @@ class ActionModule(ActionBase):
         _validation, wished = self.validate_argument_spec(
             {
                 "name": {"type": "list", "elements": "str", "required": True},
-                "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+                "state": {
+                    "type": "str",
+                    "choices": ["present", "latest", "absent"],
+                    "default": "present",
+                },
                 "start": {"type": "bool", "default": False},
                 "autoremove": {"type": "bool", "default": False},
             }
         )
-        names, present = wished["name"], wished["state"] == "present"
+        names, present = wished["name"], wished["state"] != "absent"
         if strange := [name for name in names if not name or name.startswith("-")]:
             raise AnsibleActionFail(f"no name of a package: {', '.join(map(repr, strange))}")
         asked = [name.partition("=")[0] for name in names if NAME.fullmatch(name)]
@@ -74,11 +78,14 @@ class ActionModule(ActionBase):
         # 1: it knows some of them not.
         if answer["rc"] not in (0, 1):
             raise AnsibleActionFail(f"dpkg-query: {answer['stderr'].strip() or answer['stdout']}")
-        if not differing(names, answer["stdout"], present=present):
+        newest = wished["state"] == "latest"
+        if not newest and not differing(names, answer["stdout"], present=present):
             return result | {"changed": False}
         how: dict[str, Any] = {"state": "absent", "purge": True, "autoremove": wished["autoremove"]}
         if present:
             how = {"install_recommends": False, "update_cache": True, "cache_valid_time": 86400}
+            # What is newest, only today's lists say.
+            how |= {"state": "latest", "cache_valid_time": 0} if newest else {}
             # Services are started when they are configured, not by their packages.
             how |= {} if wished["start"] else {"policy_rc_d": 101}
         return result | dict(

@@ -34,6 +34,7 @@ PROPERTIES = (
     "ConditionTimestamp",
     "NRestarts",
     "ExecMainStatus",
+    "MainPID",
     "ExecMainStartTimestamp",
     "InactiveExitTimestamp",
     "ActiveEnterTimestamp",
@@ -94,6 +95,7 @@ class Wanted:
     masked: bool = False
     restart_if_newer: tuple[str, ...] = ()
     reload_if_newer: tuple[str, ...] = ()
+    restart_if_replaced: bool = False
     wait_for: Optional[WaitFor] = None
 
 
@@ -125,6 +127,7 @@ def parse_units(units: Iterable[Mapping[str, Any]]) -> list[Wanted]:
                 masked=masked,
                 restart_if_newer=tuple(entry.get("restart_if_newer") or ()),
                 reload_if_newer=tuple(entry.get("reload_if_newer") or ()),
+                restart_if_replaced=bool(entry.get("restart_if_replaced")),
                 wait_for=_parse_wait(name, entry.get("wait_for")),
             )
         )
@@ -168,6 +171,7 @@ class Unit:
     conditions_met: bool = True
     restarts: int = 0
     exit_status: str = ""
+    main_pid: int = 0
     main_started: int = 0
     activated: int = 0
     became_active: int = 0
@@ -278,6 +282,7 @@ def _parse_block(name: str, block: str) -> Unit:
         conditions_met=values.get("ConditionResult") != "no" or not moment("ConditionTimestamp"),
         restarts=int(values.get("NRestarts") or 0),
         exit_status=values.get("ExecMainStatus", ""),
+        main_pid=int(values.get("MainPID") or 0),
         main_started=moment("ExecMainStartTimestamp"),
         activated=moment("InactiveExitTimestamp"),
         became_active=moment("ActiveEnterTimestamp"),
@@ -313,11 +318,13 @@ class Changes:
 
     `moments` has each watched path's latest change, of a directory the latest below it, and
     nothing for a path that does not exist. `foreseen` are paths that would change (check mode), or
-    that have been removed, which no time can tell.
+    that have been removed, which no time can tell. `replaced` has, by unit, a file that its main
+    process runs or holds open although another is in its place.
     """
 
     moments: Mapping[str, int] = field(default_factory=dict)
     foreseen: frozenset[str] = frozenset()
+    replaced: Mapping[str, str] = field(default_factory=dict)
 
     def newer_than(self, moment: int, paths: Iterable[str]) -> list[str]:
         """Which paths changed after a moment."""
@@ -351,6 +358,20 @@ def unit_files(unit: Unit, foreseen: Iterable[str] = ()) -> list[str]:
         if os.path.dirname(path) in UNIT_DIRECTORIES and os.path.basename(path) in names
     ]
     return [path for path in dict.fromkeys(files) if path]
+
+
+def replaced_file(maps: str, links: Iterable[str]) -> str:
+    """A file of a package that a process uses although it is gone; nothing if there is none.
+
+    `maps` is /proc/<pid>/maps, `links` are where /proc/<pid>/fd/* lead; see proc(5). An upgrade
+    puts new files in the place of those that are running, which the kernel then calls deleted.
+    """
+    mapped = (line.split(maxsplit=5)[-1] for line in maps.splitlines())
+    for path in (*mapped, *links):
+        name, _space, deleted = path.rpartition(" ")
+        if deleted == "(deleted)" and name.startswith(("/usr/", "/opt/")):
+            return name
+    return ""
 
 
 def watched_paths(
@@ -460,6 +481,8 @@ def _decide_run(item: Wanted, unit: Unit, changes: Changes) -> tuple[str, list[s
         return "", []
     restart = (*item.restart_if_newer, *unit_files(unit, changes.foreseen))
     reasons = changes.newer_than(unit.started, restart)
+    if item.name in changes.replaced:
+        reasons.append(changes.replaced[item.name])
     if reasons:
         return "restart", reasons
     reasons = changes.newer_than(unit.loaded_configuration, item.reload_if_newer)

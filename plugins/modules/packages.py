@@ -28,9 +28,13 @@ options:
     elements: str
     required: true
   state:
-    description: Whether they shall be there.
+    description:
+      - Whether they shall be there.
+      - V(latest) brings them to the newest version that the host's sources offer, by lists that are
+        fetched each time. It restarts nothing; the option C(restart_if_replaced) of
+        M(infn.cloud.service_units) does.
     type: str
-    choices: [present, absent]
+    choices: [present, latest, absent]
     default: present
   start:
     description: Whether services of new packages are started at once.

@@ -69,6 +69,15 @@ options:
         type: list
         elements: path
         default: []
+      restart_if_replaced:
+        description:
+          - Restart the unit when its main process runs a program, or has a library or another file
+            below C(/usr) or C(/opt) open, in whose place there is another by now - after an upgrade
+            of its package or of one that it uses.
+          - Programs in Python and the like have read their files and closed them; name these in
+            O(units[].restart_if_newer).
+        type: bool
+        default: false
       wait_for:
         description: Where the unit answers when it is ready; awaited after a start or restart.
         type: dict
@@ -178,6 +187,7 @@ unmasked:
   elements: str
 """
 
+import contextlib
 import os
 import socket
 import time
@@ -205,6 +215,7 @@ from ansible_collections.infn.cloud.plugins.module_utils._service_units import (
     parse_show,
     parse_units,
     refuse_unknown,
+    replaced_file,
     watched_paths,
 )
 
@@ -220,6 +231,7 @@ ARGUMENTS: dict[str, Any] = {
             "masked": {"type": "bool", "default": False},
             "restart_if_newer": {"type": "list", "elements": "path", "default": []},
             "reload_if_newer": {"type": "list", "elements": "path", "default": []},
+            "restart_if_replaced": {"type": "bool", "default": False},
             "wait_for": {
                 "type": "dict",
                 "options": {
@@ -320,6 +332,20 @@ def newest_change(path: str) -> Optional[int]:
     return newest // 1000
 
 
+def replaced_file_of(pid: int) -> str:
+    """A file that a process uses although another is in its place; nothing for one that ended."""
+    place, links = f"/proc/{pid}", []
+    try:
+        with open(f"{place}/maps", encoding="utf-8", errors="replace") as maps:
+            text = maps.read()
+        for number in os.listdir(f"{place}/fd"):
+            with contextlib.suppress(FileNotFoundError):
+                links.append(os.readlink(f"{place}/fd/{number}"))
+    except OSError:
+        return ""
+    return replaced_file(text, links)
+
+
 def changes_of(
     wanted: Sequence[Wanted], units: dict[str, Unit], changed_files: Iterable[str], check_mode: bool
 ) -> Changes:
@@ -331,7 +357,14 @@ def changes_of(
         for moment in [newest_change(path)]
         if moment is not None
     }
-    return Changes(moments, foreseen)
+    replaced = {
+        one.name: found
+        for one in wanted
+        if one.restart_if_replaced and units[one.name].main_pid
+        for found in [replaced_file_of(units[one.name].main_pid)]
+        if found
+    }
+    return Changes(moments, foreseen, replaced)
 
 
 def answers(target: WaitFor) -> bool:

@@ -25,6 +25,7 @@ from ansible_collections.infn.cloud.plugins.module_utils._service_units import (
     parse_timestamp,
     parse_units,
     refuse_unknown,
+    replaced_file,
     unit_files,
     unit_name,
     watched_paths,
@@ -240,6 +241,11 @@ class TestDecisions:
         action = decide_one(WANTED, RUNNING, changed("/etc/a", START + 1))
         assert (action.run, action.reasons) == ("restart", ("/etc/a",))
 
+    def test_a_replaced_program_restarts_what_wants_it(self):
+        changes = Changes(replaced={"a.service": "/usr/sbin/a"})
+        action = decide_one(replace(WANTED, restart_if_replaced=True), RUNNING, changes)
+        assert (action.run, action.reasons) == ("restart", ("/usr/sbin/a",))
+
     def test_a_file_written_within_the_clocks_tick_counts_as_newer(self):
         assert decide_one(WANTED, RUNNING, changed("/etc/a", START - TICK + 1)).run == "restart"
         assert decide_one(WANTED, RUNNING, changed("/etc/a", START - TICK)).run == ""
@@ -361,6 +367,19 @@ class TestUnitFiles:
             Wanted("a@b.service"), self.UNIT, changed("/lib/systemd/system/a@.service", START)
         )
         assert action.run == "restart"
+
+    def test_a_process_that_runs_what_was_replaced(self):
+        maps = (
+            "5f3a0000-5f3b0000 r-xp 00000000 fe:00 131 /usr/sbin/rsyslogd{}\n"
+            "7f120000-7f130000 rw-p 00000000 00:00 0 \n"
+            "7f130000-7f140000 rw-s 00000000 00:01 9 /dev/zero (deleted)\n"
+            "7f140000-7f150000 r--s 00000000 00:01 9 /tmp/a file (deleted)\n"
+        )
+        links = ["socket:[44]", "/tmp/gone (deleted)", "/usr/share/opensearch/lib/core.jar"]
+        assert replaced_file(maps.format(""), links) == ""
+        assert replaced_file(maps.format(" (deleted)"), links) == "/usr/sbin/rsyslogd"
+        gone = [f"{link} (deleted)" for link in links]
+        assert replaced_file(maps.format(""), gone) == "/usr/share/opensearch/lib/core.jar"
 
     def test_mounts_and_sockets_are_not_restarted_for_them(self):
         for name in ("a.mount", "a.socket"):
