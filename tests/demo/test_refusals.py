@@ -323,7 +323,7 @@ REFUSALS = [
 
 
 def apply(demo, refusal: Refusal) -> Any:
-    """Apply one role to one host as an administrator would, with the other roles' preflights."""
+    """Apply one role to one host as an administrator would, who runs a part of the playbook."""
     return demo.ansible(
         "ansible-playbook",
         "playbooks/backbone.yml",

@@ -76,6 +76,18 @@ def test_role_leaves_apt_alone(role: Path) -> None:
             assert "builtin.apt:" not in line or "{deb:" in line, f"{path}: {line.strip()}"
 
 
+@pytest.mark.parametrize("role", tree.roles(), ids=lambda role: role.name)
+def test_role_refuses_first_whichever_part_of_it_runs(role: Path) -> None:
+    """And only then: who runs one role of a playbook does not wait for the others' refusals."""
+    parts = yaml.safe_load((role / "tasks" / "main.yml").read_text("utf-8"))
+    refusing = [part for part in parts if f"{role.name}_preflight" in part.get("tags", [])]
+    if refusing:
+        (first,) = refusing
+        assert first is parts[0]
+        others = {tag for part in parts[1:] for tag in part["tags"]} - {f"{role.name}_remove"}
+        assert set(first["tags"]) == others | {f"{role.name}_preflight"}
+
+
 @pytest.mark.parametrize("name", _plugins("inventory"))
 def test_examples_of_the_inventory_plugin(name: str) -> None:
     _report(examples.plugin_problems(*_documented("inventory", name)))
