@@ -458,6 +458,12 @@ def test_secrets_between_the_servers_change(demo, names, portal) -> None:
 
         eventually(copied, 20)
 
+    def answered(server: str, name: str, kind: str) -> list[str]:
+        """As resolvers ask: again, when an answer is lost, as the one is that Knot restarts."""
+        with contextlib.suppress(dns.exception.Timeout, ConnectionError):
+            return values(server, name, kind)
+        return values(server, name, kind)
+
     old = {name: demo.secrets[name] for name in new}
     asked = {NAME: "A", f"{PROJECT}.": "SOA"}
     try:
@@ -466,7 +472,7 @@ def test_secrets_between_the_servers_change(demo, names, portal) -> None:
             while not changed.done():
                 for server in names.secondaries.values():
                     for name, kind in asked.items():
-                        assert values(server, name, kind), f"{server} does not answer"
+                        assert answered(server, name, kind), f"{server} does not answer"
                 time.sleep(0.2)
             assert changed.result() > 0
         good(new, old)
