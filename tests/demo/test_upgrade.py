@@ -25,7 +25,7 @@ from .test_logs import Logs, writing
 NEWER = (REPOSITORY / "tests" / "upgrade" / "files" / "newer.sh").read_text()
 SUFFIX = "+newer1"
 PLACE = "/srv/newer-services"
-SOURCES = "bind9 knot postfix dovecot rspamd valkey unbound rsyslog"
+SOURCES = "bind9 knot postfix dovecot rspamd valkey rsyslog"
 # Which of these sources' packages there are, with their versions.
 SHOW = r"${db:Status-Status} ${source:Package} ${Package} ${Version}\n"
 VERSIONS = f"""
