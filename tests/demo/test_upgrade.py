@@ -10,6 +10,7 @@ import re
 import smtplib
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -23,7 +24,8 @@ from .conftest import REPOSITORY
 from .test_logs import Logs, writing
 
 NEWER = (REPOSITORY / "tests" / "upgrade" / "files" / "newer.sh").read_text()
-SUFFIX = "+newer1"
+# Newer than what an earlier run left.
+SUFFIX = f"+newer{int(time.time())}"
 PLACE = "/srv/newer-services"
 SOURCES = "bind9 knot postfix dovecot rspamd valkey rsyslog"
 # Which of these sources' packages there are, with their versions.
@@ -143,7 +145,7 @@ def test_services_are_upgraded_one_host_at_a_time(demo, newer) -> None:
         assert all(len(silent) == 1 for silent in away), f"{kind}: more than one away at a time"
     after = versions(demo)
     wished = {
-        host: {package: version + SUFFIX for package, version in packages.items()}
+        host: {name: re.sub(r"\+newer\d+$", "", old) + SUFFIX for name, old in packages.items()}
         for host, packages in before.items()
     }
     assert after == wished

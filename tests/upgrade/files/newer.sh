@@ -2,8 +2,8 @@
 # SPDX-FileCopyrightText: The infn.cloud contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 #
-# newer.sh DIRECTORY SUFFIX SOURCE...: offers this host newer versions of what it has of some source packages: the same
-# files, packed again with SUFFIX after the version. An upgrade is the real thing then, with all that packages do in one,
+# newer.sh DIRECTORY +newerNUMBER SOURCE...: offers this host newer versions of what it has of some source packages: the same
+# files, packed again with +newerNUMBER after the version. An upgrade is the real thing then, with all that packages do in one,
 # and any release's mirror will do.
 set -euo pipefail
 directory=$1 suffix=$2
@@ -15,7 +15,8 @@ wished=" $* "
 dpkg-query --show --showformat '${db:Status-Status} ${source:Package} ${Package} ${Version}\n' |
     while read -r status source package version; do
         [[ $status = installed && $wished = *" $source "* ]] || continue
-        echo "$package=$version"
+        # An earlier call's version comes from no archive.
+        echo "$package=${version%+newer*}"
     done >packages
 [ -s packages ] || exit 0
 xargs apt-get -qq download <packages
