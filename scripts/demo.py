@@ -126,7 +126,8 @@ def run(phase: str, title: str, *commands: list[str]) -> tuple[float, int]:
                 out.flush()
                 if TTY:
                     print()
-                print(failure(log))
+                text = log.read_text(encoding="utf-8", errors="replace")
+                print("\n".join(f"   │ {line}" for line in reason(text)))
                 raise Failed(
                     f"{title}: failed ({shlex.join(command[:2])} … exit {child.returncode}); "
                     f"all of it is in {log}. Mend the cause and run it again: it goes on."
@@ -134,16 +135,14 @@ def run(phase: str, title: str, *commands: list[str]) -> tuple[float, int]:
     return progress.done(), progress.changed
 
 
-def failure(log: Path) -> str:
-    """The part of a log that says what went wrong."""
-    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
-    wrong = [
-        i
-        for i, text in enumerate(lines)
-        if text.startswith(("fatal:", "[ERROR]", "ERROR!", "failed:"))
-    ]
+def reason(output: str) -> list[str]:
+    """The lines of an output that say what went wrong: Ansible's first error, or its end."""
+    lines = output.splitlines()
+    marks = ("fatal:", "[ERROR]", "ERROR!", "failed:")
+    # Here the lines of a phase come after a bar.
+    wrong = [i for i, text in enumerate(lines) if text.strip(" │").startswith(marks)]
     chosen = lines[max(0, wrong[0] - 1) : wrong[0] + 15] if wrong else lines[-15:]
-    return "\n".join(f"   │ {text[:300]}" for text in chosen)
+    return [text[:300] for text in chosen]
 
 
 @contextlib.contextmanager

@@ -39,6 +39,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import demo as demo_script
 from swift_upstream import outcomes
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -68,17 +69,8 @@ class Tally:
     def check(self, what: str, good: bool, seconds: float = 0, output: str = "") -> bool:
         """Count one check; of what failed, its reason is said again at the end."""
         self.add(what, int(good), int(not good), 0, seconds)
-        self.lines += [] if good else reason(output)
+        self.lines += [] if good else [f"  | {line}" for line in demo_script.reason(output)]
         return good
-
-
-def reason(output: str, most: int = 15) -> list[str]:
-    """The lines of a command's output that say why it failed: Ansible's first error, or its end."""
-    lines = output.splitlines()
-    marks = ("fatal:", "[ERROR]", "ERROR!", "failed:")
-    first = next((i for i, line in enumerate(lines) if line.strip(" │").startswith(marks)), None)
-    chosen = lines[-most:] if first is None else lines[max(0, first - 1) : first + most]
-    return [f"  | {line[:400]}" for line in chosen]
 
 
 def environment(**more: str) -> dict[str, str]:

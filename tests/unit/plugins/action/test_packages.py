@@ -98,6 +98,17 @@ def test_apt_installs_without_recommendations_and_starts_nothing() -> None:
     assert "policy_rc_d" not in starting.asked[0]
 
 
+def test_apt_is_asked_for_what_is_newest_by_lists_of_now() -> None:
+    host = Host(name=["bind9"], state="latest")
+    assert host.run() == {"changed": True}
+    assert host.asked == [
+        {
+            "name": ["bind9"], "state": "latest", "install_recommends": False,
+            "update_cache": True, "cache_valid_time": 0, "policy_rc_d": 101,
+        }
+    ]  # fmt: skip
+
+
 def test_apt_removes_with_settings() -> None:
     host = Host(name=["knot"], state="absent", autoremove=True)
     host.run()
