@@ -46,7 +46,7 @@ INVENTORY = REPOSITORY / "inventories" / "demo" / "federation.yml"
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "drill: takes a host of the demo away for a while")
     config.addinivalue_line("markers", "ringlife: minutes in which nodes and disks come and go")
-    config.addinivalue_line("markers", "settings: minutes in which settings come and go")
+    config.addinivalue_line("markers", "settings: what takes minutes, of test-all")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

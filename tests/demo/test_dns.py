@@ -525,6 +525,7 @@ def promote(demo, name: str) -> None:
 
 
 @pytest.mark.drill
+@pytest.mark.settings
 def test_the_standby_takes_over_and_gives_back(demo, names, portal) -> None:
     """The primary dies; names and signatures stay, and projects write to its successor."""
     assert names.update(("replace", portal, 5, "A", "192.0.2.83")) == "NOERROR"

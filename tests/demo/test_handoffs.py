@@ -26,6 +26,7 @@ def mounts(demo, host: str) -> str:
     )
 
 
+@pytest.mark.settings
 def test_a_storage_host_that_is_away_costs_no_data(demo, container, away, wait) -> None:
     home = demo.site_of(demo.builder).name
     gone = demo.site_of(away.name)

@@ -85,6 +85,7 @@ def account(demo: Any) -> Iterator[str]:
     assert not result.get("failed"), result
 
 
+@pytest.mark.settings
 def test_samples_are_kept_counted_and_removed(
     demo: Any, account: str, wait: Callable[..., Any]
 ) -> None:

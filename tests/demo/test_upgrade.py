@@ -151,3 +151,17 @@ def test_services_are_upgraded_one_host_at_a_time(demo, newer) -> None:
     assert after == wished
     assert "".join(demo.on(list(demo.hosts), OLD).values()) == "", "all run what is installed"
     assert demo.play(playbook, timeout=900, **newer).good().changed == 0
+
+
+def test_it_does_not_begin_while_something_is_not_well(demo) -> None:
+    """A relay that does not answer: the others are left as they are, they are needed."""
+    host = min(demo.groups("smtp_relay"))
+    before = versions(demo)
+    demo.shell(host, "systemctl stop dovecot.socket dovecot.service")
+    try:
+        run = demo.play("operations/services_upgrade")
+    finally:
+        demo.shell(host, "systemctl start dovecot.service")
+    assert run.rc != 0 and "knows no secrets: is Dovecot there?" in run.text, run.text
+    assert not run.changed
+    assert versions(demo) == before

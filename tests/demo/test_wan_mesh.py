@@ -226,6 +226,7 @@ def test_a_host_that_was_away_is_in_the_mesh_again(demo, away, wait) -> None:
 
 
 @pytest.mark.drill
+@pytest.mark.settings
 def test_a_peer_goes_and_comes_without_the_others_noticing(demo) -> None:
     host = demo.builder
     gone = others(demo, host).keys() & set(demo.storage)
