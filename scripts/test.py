@@ -205,7 +205,9 @@ def modules(tally: Tally) -> None:
     for server in ("keystone", "kms"):
         if call("scripts/setup", server)[0]:
             tally.check(f"modules: scripts/setup {server}", False)
-    pytest(tally, "modules: tests/integration", OUTPUT / "integration.xml", "tests/integration")
+    # Most of the time one waits for a process that it started.
+    pytest(tally, "modules: tests/integration", OUTPUT / "integration.xml", "tests/integration",
+           "--numprocesses", "2", "--dist", "loadfile")  # fmt: skip
 
 
 def drill(tally: Tally, name: str, **variables: object) -> None:
