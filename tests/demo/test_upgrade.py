@@ -162,6 +162,6 @@ def test_it_does_not_begin_while_something_is_not_well(demo) -> None:
         run = demo.play("operations/services_upgrade")
     finally:
         demo.shell(host, "systemctl start dovecot.service")
-    assert run.rc != 0 and "knows no secrets: is Dovecot there?" in run.text, run.text
+    assert run.rc != 0 and f"Ask the relay for its greeting: {host}" in run.text, run.text
     assert not run.changed
     assert versions(demo) == before
