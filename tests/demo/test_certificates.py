@@ -273,6 +273,7 @@ def test_a_certificate_that_is_not_wanted_is_revoked(certificates) -> None:
     assert certificates.play(certificates_list=[]).good().changed == 0
 
 
+@pytest.mark.settings
 def test_an_authority_of_ones_own(certificates) -> None:
     """Its key stays where Ansible runs; a second run changes nothing, an end in sight does."""
     directory = certificates.demo.directory
