@@ -330,7 +330,7 @@ def apply(demo, refusal: Refusal) -> Any:
         "--limit",
         refusal.host,
         "--tags",
-        refusal.role,
+        refusal.owner or refusal.role,
         "--extra-vars",
         json.dumps(refusal.variables),
     )
